@@ -1,0 +1,75 @@
+"""What tests share: an S3 server on loopback, real data, and parts that a machine may lack.
+
+`LORGNETTE_REQUIRE=spark,ray,browser,real_data,s3` turns the skip for a missing part into a
+failure, so that continuous integration cannot pass by leaving tests out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+Missing = Callable[[str, str], NoReturn]
+
+
+@pytest.fixture(scope="session")
+def missing() -> Missing:
+    """Call `missing(part, reason)` where a part of the world is absent: it skips, or fails."""
+
+    def skip_or_fail(part: str, reason: str) -> NoReturn:
+        required = os.environ.get("LORGNETTE_REQUIRE", "").replace(",", " ").split()
+        if part in required:
+            pytest.fail(f"LORGNETTE_REQUIRE names {part}, and {reason}", pytrace=False)
+        pytest.skip(reason)
+
+    return skip_or_fail
+
+
+@pytest.fixture(scope="session")
+def real_data(missing: Missing) -> Path:
+    """The folder that LORGNETTE_REAL_DATA names."""
+    folder = os.environ.get("LORGNETTE_REAL_DATA")
+    if not folder:
+        missing("real_data", "LORGNETTE_REAL_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(missing: Missing) -> Iterator[str]:
+    """The URL of an S3 server on loopback, and an environment in which `s3://…` leads to it."""
+    try:
+        server_module: Any = importlib.import_module("moto.server")
+    except ImportError as error:
+        missing("s3", f"moto is not installed ({error})")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        patch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+        yield endpoint
+    server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_endpoint: str) -> str:
+    """A new, empty bucket as `s3://name`; write to it through `lorgnette.storage.Storage`."""
+    import urllib.request
+
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    request = urllib.request.Request(f"{s3_endpoint}/{name}", method="PUT")
+    with urllib.request.urlopen(request, timeout=10):
+        return f"s3://{name}"
