@@ -1,0 +1,1 @@
+"""From files to arrays: decode, prepare, store, split."""
