@@ -73,3 +73,17 @@ def s3_bucket(s3_endpoint: str) -> str:
     request = urllib.request.Request(f"{s3_endpoint}/{name}", method="PUT")
     with urllib.request.urlopen(request, timeout=10):
         return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A prepared dataset that nobody changes: 120 pictures of 24 pixels in two classes."""
+    from lorgnette.config import PrepareConfig, SourceConfig
+    from lorgnette.dataset.prepare import prepare
+    from lorgnette.engines.local import LocalEngine
+    from pictures import folder_of
+
+    folder = tmp_path_factory.mktemp("dataset")
+    source = SourceConfig(location=str(folder_of(folder / "source", 60)))
+    settings = PrepareConfig(size=(24,), shard_items=16)
+    return prepare(source, str(folder / "out"), settings, LocalEngine(2))
