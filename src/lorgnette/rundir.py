@@ -1,0 +1,219 @@
+"""A run: one directory with everything that a training used, did and found."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tomllib
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lorgnette import __version__
+from lorgnette.config import Config
+from lorgnette.dataset.store import Dataset
+from lorgnette.errors import ModelError
+from lorgnette.resolve import dump, parse
+from lorgnette.storage import Storage, is_url
+
+FORMAT = 1
+FILES = (
+    "model.json",
+    "model.safetensors",
+    "evaluation.json",
+    "metrics.jsonl",
+    "split.parquet",
+    "report.html",
+    "run.json",
+    "environment.json",
+    "config.toml",
+)
+FOLDERS = ("checkpoints", "predictions")
+PACKAGES = ("torch", "numpy", "pillow", "kornia-rs", "pyarrow", "scikit-learn")
+
+
+class Run:
+    """A run directory, read and written by name; files come into being whole or not at all.
+
+    Attributes:
+        storage: the directory.
+        root: its path.
+    """
+
+    def __init__(self, location: str | os.PathLike[str]) -> None:
+        self.storage = Storage.at(location)
+        if not self.storage.is_local:
+            raise ModelError(
+                f"A run is a directory of this machine, and {location} is a URL: give a local "
+                "--out and copy it afterwards."
+            )
+        self.root = Path(self.storage.root)
+
+    @classmethod
+    def load(cls, location: str | os.PathLike[str]) -> Run:
+        """Open a run that exists.
+
+        Raises:
+            ModelError: there is none.
+        """
+        run = cls(location)
+        if not (run.root / "config.toml").is_file():
+            raise ModelError(
+                f"There is no run in {location} (no config.toml): make one with `lorgnette run SRC`"
+                " or `lorgnette train DATASET`."
+            )
+        return run
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether training has ended and the model is there."""
+        return all((self.root / name).is_file() for name in ("model.json", "model.safetensors"))
+
+    @property
+    def config(self) -> Config:
+        """The configuration, as resolved when the run began."""
+        path = self.root / "config.toml"
+        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+
+    def begin(self, config: Config, dataset: str) -> None:
+        """Note what the run is about to do; a run that was begun before must be the same.
+
+        Raises:
+            ModelError: the directory holds a run with other settings or another dataset.
+        """
+        if (self.root / "config.toml").is_file():
+            changes = _differences(self.config.model_dump(), config.model_dump())
+            facts = self.read("run.json")
+            if facts and self.locate(facts["dataset"]) != self.locate(dataset):
+                changes.append(f"dataset ({facts['dataset']} before, {dataset} now)")
+            if changes:
+                raise ModelError(
+                    f"{self.root} holds a run with other settings; what differs: "
+                    f"{'; '.join(changes[:5])}. Choose another --out, or start again with "
+                    "--overwrite."
+                )
+        else:
+            self.storage.write("config.toml", dump(config).encode())
+        self.write("environment.json", environment())
+        if not self.read("run.json"):
+            self.write("run.json", {"format": FORMAT, "dataset": self._shorten(dataset)})
+
+    def clear(self) -> None:
+        """Remove what a run leaves, and nothing else that may lie beside it."""
+        for name in FILES:
+            self.storage.remove(name)
+        for folder in FOLDERS:
+            for name in self.storage.names(folder):
+                self.storage.remove(f"{folder}/{name}")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run; empty if there is none.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        try:
+            facts: dict[str, Any] = json.loads(self.storage.read(name))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise ModelError(
+                f"{self.root / name} is damaged ({error}): start the run again with --overwrite."
+            ) from error
+        return facts
+
+    def write(self, name: str, facts: dict[str, Any]) -> None:
+        """Write a JSON file of the run."""
+        self.storage.write(name, (json.dumps(facts, indent=1) + "\n").encode())
+
+    def note(self, **facts: Any) -> None:
+        """Add to `run.json`; a dictionary is merged into the one that is there."""
+        noted = self.read("run.json")
+        for key, value in facts.items():
+            old = noted.get(key)
+            noted[key] = {**old, **value} if isinstance(old, dict) else value
+        self.write("run.json", noted)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, one dictionary per epoch."""
+        try:
+            text = self.storage.read("metrics.jsonl").decode()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text.splitlines()]
+
+    def dataset(self) -> Dataset:
+        """The dataset that the run was trained on.
+
+        Raises:
+            ModelError: the run does not say which.
+            DatasetError: it is not there any more.
+        """
+        facts = self.read("run.json")
+        if "dataset" not in facts:
+            raise ModelError(f"{self.root / 'run.json'} names no dataset: run the training again.")
+        return Dataset.load(self.locate(facts["dataset"]))
+
+    def locate(self, dataset: str) -> str:
+        """A dataset's location as noted in `run.json`, made absolute."""
+        return dataset if is_url(dataset) else str((self.root / dataset).absolute())
+
+    def _shorten(self, dataset: str) -> str:
+        """A dataset inside the run directory by its relative path, so that the run can be moved."""
+        if is_url(dataset):
+            return dataset
+        path = Path(dataset).absolute()
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+
+def environment() -> dict[str, Any]:
+    """What the machine and the software are, for the record."""
+    import psutil
+    import torch
+
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:  # installed under another name, or vendored
+            packages[name] = "unknown"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "lorgnette": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": gpu,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "packages": packages,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """The settings that differ, as sentences; where work runs does not matter."""
+    changes: list[str] = []
+    for key in sorted({*before, *now} - ({"engine", "recipe"} if not prefix else set())):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changes.append(f"{prefix}{key} ({old} before, {new} now)")
+    return changes
