@@ -1,0 +1,1 @@
+"""Training: batches, augmentation, optimizers, checkpoints and the loop."""

@@ -1,0 +1,219 @@
+"""Batches of uint8 images: sliced from memory where they fit, streamed from shards where not.
+
+The order of an epoch depends on the seed, the epoch and the rows alone, so that a training that is
+taken up in the middle of an epoch sees the batches that are left and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lorgnette.dataset.store import Dataset
+from lorgnette.devices import Device
+
+Batch = tuple[Tensor, Tensor]
+"""uint8 (B, H, W, C) and int64 class codes (B,), on the device."""
+
+
+class Feed(Protocol):
+    """The items of one part of a dataset, as batches."""
+
+    @property
+    def items(self) -> int:
+        """N."""
+        ...
+
+    def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
+        """The batches of a training epoch in its shuffled order, the first `skip` left out."""
+        ...
+
+    def once(self, batch_size: int) -> Iterator[Batch]:
+        """All items in their given order."""
+        ...
+
+
+def steps_per_epoch(items: int, batch_size: int) -> int:
+    """The number of batches that an epoch is cut into, as equal as possible."""
+    return -(-items // batch_size)
+
+
+def batch_sizes(items: int, batch_size: int) -> NDArray[np.int64]:
+    """Sizes of the batches of an epoch: none above `batch_size`, none much smaller than another.
+
+    A short last batch would count each of its items more, and one of a single image breaks batch
+    normalisation.
+    """
+    steps = steps_per_epoch(items, batch_size)
+    return np.full(steps, items // steps) + (np.arange(steps) < items % steps)
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryFeed:
+    """All pixels in memory: the device's where they fit there, else the machine's.
+
+    Attributes:
+        pixels: uint8 (N, H, W, C).
+        labels: int64 (N,).
+        device: where batches go.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    device: Device
+
+    @property
+    def items(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
+        """See `Feed.epoch`."""
+        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(self.items))
+        sizes = batch_sizes(self.items, batch_size).tolist()
+        for chosen in torch.split(order.to(self.pixels.device), sizes)[skip:]:
+            yield self._move(self.pixels[chosen], self.labels[chosen])
+
+    def once(self, batch_size: int) -> Iterator[Batch]:
+        """See `Feed.once`."""
+        for pixels, labels in zip(
+            torch.split(self.pixels, batch_size),
+            torch.split(self.labels, batch_size),
+            strict=True,
+        ):
+            yield self._move(pixels, labels)
+
+    def _move(self, pixels: Tensor, labels: Tensor) -> Batch:
+        return pixels.to(self.device.torch), labels.to(self.device.torch)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamFeed:
+    """Pixels stay on disk: whole shards in a shuffled order, mixed in a buffer.
+
+    Shards are taken in groups that fill half the budget; a group is shuffled as one while the next
+    is being read.
+
+    Attributes:
+        dataset: where the pixels are.
+        size: which of the prepared sizes.
+        rows: the items of this part, rising, (N,).
+        labels: int64 (N,) for these rows.
+        device: where batches go.
+        budget: bytes of pixels that may be in memory.
+    """
+
+    dataset: Dataset
+    size: int
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    device: Device
+    budget: int
+
+    @property
+    def items(self) -> int:
+        """N."""
+        return len(self.rows)
+
+    def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
+        """See `Feed.epoch`."""
+        rng = np.random.default_rng([seed, epoch])
+        groups = self._groups(rng.permutation(len(self.dataset.info.shards)))
+        orders = [rng.permutation(group) for group in groups]
+        sizes = batch_sizes(self.items, batch_size)
+        yield from self._batches(orders, sizes[skip:].tolist(), int(sizes[:skip].sum()))
+
+    def once(self, batch_size: int) -> Iterator[Batch]:
+        """See `Feed.once`."""
+        groups = self._groups(np.arange(len(self.dataset.info.shards)))
+        sizes = [batch_size] * (self.items // batch_size)
+        if rest := self.items % batch_size:
+            sizes.append(rest)
+        yield from self._batches(groups, sizes, 0)
+
+    def _groups(self, shards: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Places in `rows`, in runs of whole shards that fill half the budget."""
+        bounds = np.searchsorted(self.rows, self.dataset.offsets)
+        item_bytes = self.size**2 * self.dataset.info.channels
+        most = max(self.budget // 2 // item_bytes, 1)
+        groups: list[list[NDArray[np.int64]]] = [[]]
+        held = 0
+        for shard in shards:
+            places = np.arange(bounds[shard], bounds[shard + 1])
+            if held and held + len(places) > most:
+                groups.append([])
+                held = 0
+            groups[-1].append(places)
+            held += len(places)
+        return [np.concatenate(group) for group in groups if group]
+
+    def _batches(
+        self, orders: list[NDArray[np.int64]], sizes: list[int], skip: int
+    ) -> Iterator[Batch]:
+        """Batches of these sizes over all groups one after the other, after `skip` items."""
+        while orders and skip >= len(orders[0]):
+            skip -= len(orders.pop(0))
+        if skip:
+            orders[0] = orders[0][skip:]
+        pixels = torch.empty(0)
+        labels = torch.empty(0)
+        wanted = iter(sizes)
+        size = next(wanted, 0)
+        with ThreadPoolExecutor(1) as pool:
+            coming = [pool.submit(self._read, order) for order in orders[:1]]
+            for index in range(len(orders)):
+                read_pixels, read_labels = coming.pop().result()
+                if index + 1 < len(orders):
+                    coming.append(pool.submit(self._read, orders[index + 1]))
+                if len(labels):
+                    read_pixels = torch.cat([pixels, read_pixels])
+                    read_labels = torch.cat([labels, read_labels])
+                pixels, labels = read_pixels, read_labels
+                del read_pixels, read_labels
+                start = 0
+                while size and start + size <= len(labels):
+                    chosen = slice(start, start + size)
+                    yield pixels[chosen].to(self.device.torch), labels[chosen].to(self.device.torch)
+                    start += size
+                    size = next(wanted, 0)
+                # A copy, so that what was handed out does not keep the whole group in memory.
+                pixels, labels = pixels[start:].clone(), labels[start:].clone()
+
+    def _read(self, places: NDArray[np.int64]) -> Batch:
+        pixels = self.dataset.read(self.rows[places], self.size)
+        return torch.from_numpy(pixels), torch.from_numpy(self.labels[places])
+
+
+def open_feed(
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int32],
+    device: Device,
+    budget: int,
+    size: int | None = None,
+) -> Feed:
+    """Some items of a dataset as a feed: in memory where their pixels fit a budget.
+
+    Args:
+        dataset: where the pixels are.
+        rows: the items, rising, (N,).
+        labels: class codes of these items, (N,).
+        device: where batches go.
+        budget: bytes.
+        size: one of the prepared sizes; the first if not given.
+    """
+    edge = size or dataset.info.prepare.size[0]
+    codes = labels.astype(np.int64)
+    if len(rows) * edge**2 * dataset.info.channels > budget:
+        return StreamFeed(dataset, edge, rows, codes, device, budget)
+    pixels = torch.from_numpy(dataset.read(rows, edge))
+    if device.torch.type != "cpu" and pixels.nbytes < device.free_bytes() // 2:
+        pixels = pixels.to(device.torch)
+    return MemoryFeed(pixels, torch.from_numpy(codes).to(pixels.device), device)

@@ -1,0 +1,75 @@
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorgnette.dataset.store import Dataset
+from lorgnette.devices import Device
+from lorgnette.training.batches import Feed, MemoryFeed, StreamFeed, batch_sizes, open_feed
+
+CPU = Device(torch.device("cpu"), "float32")
+IMAGE_BYTES = 24 * 24 * 3
+
+
+@given(items=st.integers(1, 10_000), batch=st.integers(1, 500))
+def test_batches_are_as_equal_as_possible(items: int, batch: int) -> None:
+    sizes = batch_sizes(items, batch)
+    assert sizes.sum() == items
+    assert sizes.max() <= batch
+    assert sizes.max() - sizes.min() <= 1
+
+
+@pytest.fixture(params=["memory", "stream", "stream-tiny"])
+def feed(request: pytest.FixtureRequest, dataset: Dataset) -> Feed:
+    rows = np.arange(0, len(dataset), 2)
+    labels = np.arange(len(rows), dtype=np.int32)  # so that an item can be told by its label
+    images = {"memory": 10_000, "stream": 50, "stream-tiny": 1}[request.param]
+    found = open_feed(dataset, rows, labels, CPU, images * IMAGE_BYTES)
+    assert isinstance(found, MemoryFeed if request.param == "memory" else StreamFeed)
+    return found
+
+
+def ids(feed: Feed, seed: int, epoch: int, skip: int = 0) -> list[list[int]]:
+    return [labels.tolist() for _, labels in feed.epoch(seed, epoch, 7, skip)]
+
+
+def test_an_epoch_shows_every_item_once(feed: Feed) -> None:
+    batches = ids(feed, 0, 0)
+    assert sorted(chain(*batches)) == list(range(60))
+    assert [len(batch) for batch in batches] == batch_sizes(60, 7).tolist()
+
+
+def test_the_order_depends_on_seed_and_epoch(feed: Feed) -> None:
+    assert ids(feed, 0, 0) == ids(feed, 0, 0)
+    assert ids(feed, 0, 0) != ids(feed, 0, 1)
+    assert ids(feed, 0, 0) != ids(feed, 1, 0)
+    assert list(chain(*ids(feed, 0, 0))) != list(range(60))
+
+
+@pytest.mark.parametrize("skip", [1, 4, 8, 9])
+def test_skipped_batches_are_the_first_ones(feed: Feed, skip: int) -> None:
+    assert ids(feed, 3, 2, skip) == ids(feed, 3, 2)[skip:]
+
+
+def test_pixels_belong_to_their_labels(feed: Feed, dataset: Dataset) -> None:
+    for pixels, labels in feed.epoch(0, 0, 7):
+        assert pixels.dtype == torch.uint8
+        expected = dataset.read(np.arange(0, len(dataset), 2)[labels.numpy()])
+        assert (pixels.numpy() == expected).all()
+
+
+def test_once_goes_through_in_order(feed: Feed) -> None:
+    labels = [batch.tolist() for _, batch in feed.once(25)]
+    assert list(chain(*labels)) == list(range(60))
+    assert [len(batch) for batch in labels] == [25, 25, 10]
+
+
+def test_a_stream_mixes_classes_within_its_buffer(dataset: Dataset) -> None:
+    rows = np.arange(len(dataset))
+    feed = open_feed(dataset, rows, dataset.labels(), CPU, 64 * IMAGE_BYTES)
+    first = [labels.float().mean().item() for _, labels in feed.epoch(0, 0, 10)]
+    assert 0 < np.mean(first) < 1
+    assert len({round(value, 1) for value in first}) > 2
