@@ -1,0 +1,125 @@
+"""Judge a trained model: on the parts of its own dataset, or on other data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorgnette.config import EvaluateConfig
+from lorgnette.dataset.split import Split
+from lorgnette.dataset.store import Dataset
+from lorgnette.errors import DatasetError
+from lorgnette.evaluation import metrics
+from lorgnette.model import Model
+from lorgnette.predictions import Predictions
+from lorgnette.progress import progress
+from lorgnette.rundir import Run
+
+BATCH_ITEMS = 1024
+PARTS = {"validation": "val", "test": "test"}
+"""The parts that are judged, by their names in figures, and their names in a split."""
+
+
+def predict_items(model: Model, dataset: Dataset, rows: NDArray[np.int64]) -> Predictions:
+    """What a model thinks of some items of a dataset.
+
+    Args:
+        model: trained on images of the dataset's kind.
+        dataset: where the pixels are.
+        rows: places among the usable items, (n,).
+
+    Raises:
+        DatasetError: the dataset's images are not of the size, colour and fit that the model takes.
+    """
+    _check_kind(model, dataset)
+    probabilities = [np.empty((0, len(model.spec.classes)), np.float32)]
+    with progress("Predicting", len(rows), "images") as meter:
+        for start in range(0, len(rows), BATCH_ITEMS):
+            pixels = dataset.read(rows[start : start + BATCH_ITEMS], model.spec.size)
+            probabilities.append(model.probabilities(pixels))
+            meter.advance(len(pixels))
+    groups = dataset.groups()
+    return Predictions(
+        ids=dataset.rows(["id"])["id"].take(rows).to_numpy(),
+        probabilities=np.concatenate(probabilities),
+        classes=model.spec.classes,
+        labels=_labels(model, dataset)[rows],
+        groups=None if groups is None else groups[rows],
+    )
+
+
+def evaluate(model: Model, dataset: Dataset, split: Split, run: Run) -> dict[str, Any]:
+    """Judge a run's model on validation and test, and keep predictions and figures in the run.
+
+    What is in the run already is not computed again: the test part is read once.
+
+    Returns:
+        The facts of `evaluation.json`: `{"validation": {...}, "test": {...}}`, each as
+        `lorgnette.evaluation.metrics.evaluate` gives them.
+    """
+    found = run.read("evaluation.json")
+    if set(found) >= set(PARTS):
+        return found
+    settings = run.config.evaluate
+    for name, part in PARTS.items():
+        predictions = predict_items(model, dataset, split.indices(part))
+        predictions.save(run.storage, f"predictions/{name}.parquet")
+        found[name] = judge(predictions, settings)
+    run.write("evaluation.json", found)
+    return found
+
+
+def evaluate_on(model: Model, dataset: Dataset, settings: EvaluateConfig) -> dict[str, Any]:
+    """Judge a model on all labelled items of another dataset.
+
+    Raises:
+        DatasetError: there is no labelled item, or a label that the model does not know.
+    """
+    rows = np.flatnonzero(dataset.labels() >= 0)
+    if not len(rows):
+        raise DatasetError(
+            f"Figures need labels and none of the {len(dataset):,} images of {dataset.location} "
+            "has one: use `lorgnette predict` for unlabelled images."
+        )
+    return judge(predict_items(model, dataset, rows), settings)
+
+
+def judge(predictions: Predictions, settings: EvaluateConfig) -> dict[str, Any]:
+    """The figures of labelled predictions; see `lorgnette.evaluation.metrics.evaluate`."""
+    assert predictions.labels is not None
+    facts: dict[str, Any] = metrics.evaluate(
+        predictions.probabilities,
+        predictions.labels,
+        predictions.classes,
+        groups=predictions.groups,
+        confidence=settings.confidence,
+    )
+    return facts
+
+
+def _labels(model: Model, dataset: Dataset) -> NDArray[np.int32]:
+    """The dataset's labels as codes into the model's classes."""
+    unknown = sorted(set(dataset.info.classes) - set(model.spec.classes))
+    if unknown:
+        raise DatasetError(
+            f"The dataset {dataset.location} has the label '{unknown[0]}' and the model knows only "
+            f"{', '.join(model.spec.classes)}: give data with the same classes."
+        )
+    codes = np.array([model.spec.classes.index(name) for name in dataset.info.classes] + [-1])
+    return codes[dataset.labels()].astype(np.int32)
+
+
+def _check_kind(model: Model, dataset: Dataset) -> None:
+    """Refuse images of another kind than the model was trained on."""
+    spec, prepared = model.spec, dataset.info.prepare
+    wanted = {"size": spec.size, "color": spec.color, "fit": spec.fit}
+    there = {"size": spec.size if spec.size in prepared.size else prepared.size[0],
+             "color": prepared.color, "fit": prepared.fit}  # fmt: skip
+    for name, value in wanted.items():
+        if there[name] != value:
+            raise DatasetError(
+                f"The model takes images of {name} {value} and {dataset.location} was prepared "
+                f"with {name} {there[name]}: prepare the source with --{name} {value}."
+            )
