@@ -1,3 +1,69 @@
-"""Lorgnette: from a pile of images with half-trusted labels to a classifier that is trusted."""
+"""Lorgnette: from a pile of images with half-trusted labels to a classifier that can be trusted.
+
+The verbs are functions with the names of the commands: `run`, `prepare`, `train`, `evaluate`,
+`predict`. The nouns are what they leave on disk: `Dataset`, `Run`, `Predictions`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lorgnette.api import evaluate, load_model, predict, prepare, run, train
+    from lorgnette.config import Config, PrepareConfig, SourceConfig
+    from lorgnette.dataset.store import Dataset
+    from lorgnette.errors import LorgnetteError
+    from lorgnette.predictions import Predictions
+    from lorgnette.resolve import load as load_config
+    from lorgnette.rundir import Run
+
+__all__ = [
+    "Config",
+    "Dataset",
+    "LorgnetteError",
+    "Predictions",
+    "PrepareConfig",
+    "Run",
+    "SourceConfig",
+    "evaluate",
+    "load_config",
+    "load_model",
+    "predict",
+    "prepare",
+    "run",
+    "train",
+]
+
+_HOMES = {
+    "Config": "config:Config",
+    "Dataset": "dataset.store:Dataset",
+    "LorgnetteError": "errors:LorgnetteError",
+    "Predictions": "predictions:Predictions",
+    "PrepareConfig": "config:PrepareConfig",
+    "Run": "rundir:Run",
+    "SourceConfig": "config:SourceConfig",
+    "evaluate": "api:evaluate",
+    "load_config": "resolve:load",
+    "load_model": "api:load_model",
+    "predict": "api:predict",
+    "prepare": "api:prepare",
+    "run": "api:run",
+    "train": "api:train",
+}
+"""Where each public name lives: `module:name`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `lorgnette --help` answers at once."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lorgnette' has no attribute '{name}'")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(f"lorgnette.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

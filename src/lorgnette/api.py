@@ -1,0 +1,148 @@
+"""The verbs as Python functions, under the names of the commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lorgnette.config import Config, EngineConfig, PrepareConfig, SourceConfig
+from lorgnette.dataset.store import Dataset
+from lorgnette.resolve import load
+from lorgnette.rundir import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Location = str | os.PathLike[str]
+
+
+def run(
+    source: Location | SourceConfig,
+    out: Location | None = None,
+    config: Config | None = None,
+    *,
+    dataset: Location | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Take images and labels through the whole path; see `lorgnette.pipeline.run`.
+
+    Args:
+        source: a folder or a table, or a full description.
+        out: the run's directory; `runs/NAME` if not given.
+        config: all settings; the default recipe if not given.
+        dataset: where the prepared images go; inside the run if not given.
+        overwrite: begin again whatever is in `out`.
+    """
+    from lorgnette import pipeline
+
+    described = _source(source)
+    resolved = (config or load()).model_copy(update={"source": described})
+    place = os.fspath(out) if out is not None else pipeline.default_out(described.location)
+    prepared = os.fspath(dataset) if dataset is not None else None
+    return pipeline.run(resolved, place, dataset=prepared, overwrite=overwrite)
+
+
+def prepare(
+    source: Location | SourceConfig,
+    out: Location,
+    settings: PrepareConfig | None = None,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> Dataset:
+    """Read every image once and store it small; see `lorgnette.dataset.prepare.prepare`."""
+    from lorgnette.dataset.prepare import prepare as make
+    from lorgnette.engines import open_engine
+
+    engine = open_engine(EngineConfig(workers=workers))
+    return make(
+        _source(source), os.fspath(out), settings or PrepareConfig(), engine, overwrite=overwrite
+    )
+
+
+def train(
+    dataset: Location | Dataset,
+    out: Location,
+    config: Config | None = None,
+    *,
+    overwrite: bool = False,
+) -> Run:
+    """Train and evaluate on a prepared dataset; see `lorgnette.pipeline.train`."""
+    from lorgnette import pipeline
+
+    location = dataset.location if isinstance(dataset, Dataset) else os.fspath(dataset)
+    return pipeline.train(location, config or load(), os.fspath(out), overwrite=overwrite)
+
+
+def evaluate(run: Location | Run, dataset: Location | Dataset | None = None) -> dict[str, Any]:
+    """The figures of a run, or of its model on another prepared dataset.
+
+    Returns:
+        `{"validation": {...}, "test": {...}}`, or `{NAME: {...}}` with the dataset's name; each as
+        `lorgnette.evaluation.metrics.evaluate` gives them.
+    """
+    from pathlib import Path
+
+    from lorgnette.dataset.split import split
+    from lorgnette.evaluation.evaluate import evaluate as judge_run
+    from lorgnette.evaluation.evaluate import evaluate_on
+
+    opened = _run(run)
+    if dataset is None and (found := opened.read("evaluation.json")):
+        return found
+    model = load_model(opened)
+    if dataset is None:
+        own = opened.dataset()
+        parts = split(own, opened.config.split, opened.config.seed)
+        return judge_run(model, own, parts, opened)
+    other = dataset if isinstance(dataset, Dataset) else Dataset.load(os.fspath(dataset))
+    name = Path(other.location.rstrip("/")).name
+    return {name: evaluate_on(model, other, opened.config.evaluate)}
+
+
+def predict(
+    run: Location | Run,
+    inputs: Sequence[Location] | Location,
+    *,
+    source: SourceConfig | None = None,
+    workers: int | None = None,
+    lines: Iterable[str] = (),
+) -> Iterator[pa.Table]:
+    """Predict the class of image files; see `lorgnette.serving.predict.predict`.
+
+    Yields:
+        Tables in the order of the inputs: `id`, `class`, `p_<class>` for each class, `error`.
+    """
+    from lorgnette.engines import open_engine
+    from lorgnette.serving.predict import predict as stream
+
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    opened = _run(run)
+    yield from stream(
+        load_model(opened),
+        [os.fspath(each) for each in given],
+        open_engine(EngineConfig(workers=workers)),
+        source=source,
+        lines=lines,
+        pixel_limit=opened.config.prepare.pixel_limit,
+    )
+
+
+def load_model(run: Location | Run) -> Any:
+    """The trained model of a run, on the best device there is: a `lorgnette.model.Model`."""
+    from lorgnette.devices import choose
+    from lorgnette.model import Model
+
+    opened = _run(run)
+    settings = opened.config.train
+    # A run that was trained on a GPU can be used where there is none.
+    return Model.load(opened.storage, choose("auto", settings.precision))
+
+
+def _run(run: Location | Run) -> Run:
+    return run if isinstance(run, Run) else Run.load(run)
+
+
+def _source(source: Location | SourceConfig) -> SourceConfig:
+    return source if isinstance(source, SourceConfig) else SourceConfig(location=os.fspath(source))

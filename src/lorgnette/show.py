@@ -1,0 +1,77 @@
+"""Results on standard output: tables for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lorgnette.dataset.store import Dataset
+from lorgnette.progress import say
+
+HEADLINES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "loss": "loss",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "f1": "F1",
+}
+
+
+def figures(root: Path, found: dict[str, Any], as_json: bool, *, report: bool = True) -> None:
+    """Print figures with their intervals; the curves stay in the run."""
+    page = root / "report.html"
+    if as_json:
+        brief = {
+            part: {
+                key: value for key, value in facts.items() if key not in ("curves", "calibration")
+            }
+            for part, facts in found.items()
+        }
+        print(json.dumps({"run": str(root), "report": str(page) if report else None, **brief}))
+        return
+    table = Table(box=None, header_style="dim")
+    table.add_column("")
+    for part, facts in found.items():
+        table.add_column(f"{part} (n = {facts['n']:,})", justify="right")
+    for key, name in HEADLINES.items():
+        table.add_row(name, *(_figure(facts[key]) for facts in found.values()))
+    out = Console(highlight=False)
+    out.print(table)
+    if report:
+        confidence = next(iter(found.values()))["confidence"]
+        out.print(f"[dim]with {confidence:.0%} intervals[/]   report: {page}", soft_wrap=True)
+
+
+def _figure(measure: dict[str, Any]) -> str:
+    if measure["value"] is None:
+        return "–"
+    return f"{measure['value']:.4f} [dim]{measure['low']:.4f}–{measure['high']:.4f}[/]"
+
+
+def dataset(found: Dataset) -> None:
+    """Print what is in a dataset: files by status, items by label."""
+    info = found.info
+    table = Table("status", "files", box=None, header_style="dim")
+    for status, count in info.counts.items():
+        if count or status == "ok":
+            table.add_row(status, f"{count:,}")
+    for name, count in info.labels.items():
+        table.add_row(f"  {name}", f"{count:,}")
+    if info.unlabelled:
+        table.add_row("  without a label", f"{info.unlabelled:,}")
+    Console(highlight=False).print(table)
+    say(f"The dataset is in {found.location}.")
+
+
+def recipes(headers: Mapping[str, str]) -> None:
+    """Print the names of recipes and what stands at their heads."""
+    table = Table("recipe", "what it is", box=None, header_style="dim")
+    for name, header in headers.items():
+        table.add_row(name, header.replace("# ", "").replace("#", ""))
+    Console(highlight=False).print(table)
