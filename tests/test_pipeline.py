@@ -129,11 +129,16 @@ def test_training_on_a_prepared_dataset(finished: Run, tmp_path: Path) -> None:
 
 
 def test_evaluation_on_another_dataset(finished: Run, tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "source", 6)
+    source = folder_of(tmp_path / "source", 46)  # the first 40 of each class are the run's own
     settings = lorgnette.PrepareConfig(size=(16,))
     other = lorgnette.prepare(source, tmp_path / "other", settings)
     figures = lorgnette.evaluate(finished, other)
-    assert figures["other"]["n"] == 12
+    own = [finished.read("evaluation.json")[part]["n"] for part in ("validation", "test")]
+    assert figures["other"]["seen"] == 80 - own[1]
+    assert figures["other"]["n"] == 12 + own[1]
+    assert lorgnette.evaluate(finished, source)["source"] == figures["other"]
+    with pytest.raises(lorgnette.LorgnetteError, match="has not seen"):
+        lorgnette.evaluate(finished, folder_of(tmp_path / "unlabelled" / "x", 2, ("train",)))
     larger = lorgnette.prepare(source, tmp_path / "larger", lorgnette.PrepareConfig(size=(20,)))
     with pytest.raises(lorgnette.LorgnetteError, match=r"of size 16 and .* with size 20"):
         lorgnette.evaluate(finished, larger)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lorgnette.config import Config, EngineConfig, PrepareConfig, SourceConfig
-from lorgnette.dataset.store import Dataset
+from lorgnette.dataset.store import INFO, Dataset
 from lorgnette.resolve import load
 from lorgnette.rundir import Run
+from lorgnette.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,12 +77,19 @@ def train(
     return pipeline.train(location, config or load(), os.fspath(out), overwrite=overwrite)
 
 
-def evaluate(run: Location | Run, dataset: Location | Dataset | None = None) -> dict[str, Any]:
-    """The figures of a run, or of its model on another prepared dataset.
+def evaluate(
+    run: Location | Run, data: Location | SourceConfig | Dataset | None = None
+) -> dict[str, Any]:
+    """The figures of a run, or of its model on other data.
+
+    Args:
+        run: a trained run.
+        data: a prepared dataset, or a source, which is prepared inside the run as the model needs
+            it; the run's own validation and test parts if not given.
 
     Returns:
-        `{"validation": {...}, "test": {...}}`, or `{NAME: {...}}` with the dataset's name; each as
-        `lorgnette.evaluation.metrics.evaluate` gives them.
+        `{"validation": {...}, "test": {...}}`, or `{NAME: {...}}` with the name of the data; each
+        as `lorgnette.evaluation.metrics.evaluate` gives them.
     """
     from pathlib import Path
 
@@ -89,16 +98,28 @@ def evaluate(run: Location | Run, dataset: Location | Dataset | None = None) -> 
     from lorgnette.evaluation.evaluate import evaluate_on
 
     opened = _run(run)
-    if dataset is None and (found := opened.read("evaluation.json")):
+    if data is None and (found := opened.read("evaluation.json")):
         return found
     model = load_model(opened)
-    if dataset is None:
+    if data is None:
         own = opened.dataset()
         parts = split(own, opened.config.split, opened.config.seed)
         return judge_run(model, own, parts, opened)
-    other = dataset if isinstance(dataset, Dataset) else Dataset.load(os.fspath(dataset))
-    name = Path(other.location.rstrip("/")).name
-    return {name: evaluate_on(model, other, opened.config.evaluate)}
+    other = data if isinstance(data, Dataset) else _prepared(opened, data)
+    name = Path(other.info.source.location if data is not other else other.location).name
+    return {name: evaluate_on(model, other, opened)}
+
+
+def _prepared(run: Run, data: Location | SourceConfig) -> Dataset:
+    """A dataset as it is, or a source prepared inside the run with the run's own settings."""
+    if not isinstance(data, SourceConfig):
+        location = os.fspath(data)
+        if Storage.at(location).exists(INFO):
+            return Dataset.load(location)
+        data = SourceConfig(location=location)
+    described = data.model_dump_json(exclude_none=True)
+    place = run.root / "data" / hashlib.sha256(described.encode()).hexdigest()[:12]
+    return prepare(data, place, run.config.prepare)
 
 
 def predict(

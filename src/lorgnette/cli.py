@@ -55,6 +55,7 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Begin again, whatever is in the output directory.")
 ]
 Workers = Annotated[int | None, typer.Option(help="Processes; default: one per processor.")]
+Engine = Annotated[str | None, typer.Option(help="Where work runs: local.")]
 Size = Annotated[
     str | None, typer.Option(help="Edge length in pixels; several as 64,128 (the first is used).")
 ]
@@ -111,6 +112,7 @@ def run(
     group: Group = None,
     split: GivenSplit = None,
     seed: Seed = None,
+    engine: Engine = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -136,6 +138,7 @@ def run(
             "prepare.color": color,
             "prepare.fit": fit,
             "train.epochs": epochs,
+            "engine.name": engine,
             "engine.workers": workers,
             "seed": seed,
         },
@@ -185,6 +188,7 @@ def prepare(
     id_: Id = None,
     group: Group = None,
     split: GivenSplit = None,
+    engine: Engine = None,
     workers: Workers = None,
     settings: Set = None,
     overwrite: Overwrite = False,
@@ -210,11 +214,12 @@ def prepare(
             "prepare.size": _sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
+            "engine.name": engine,
             "engine.workers": workers,
         },
     )
-    engine = open_engine(resolved.engine)
-    dataset = make(resolved.source, out, resolved.prepare, engine, overwrite=overwrite)
+    where = open_engine(resolved.engine)
+    dataset = make(resolved.source, out, resolved.prepare, where, overwrite=overwrite)
     info = dataset.info
     if as_json:
         facts = info.model_dump(
@@ -252,16 +257,30 @@ def train(
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run.")],
     data: Annotated[
-        str | None, typer.Argument(help="A prepared dataset to judge on; default: the run's own.")
+        str | None,
+        typer.Argument(help="A source or a prepared dataset; default: the run's own test part."),
     ] = None,
+    kind: Kind = None,
+    images: Images = None,
+    path: PathColumn = None,
+    label: Label = None,
+    id_: Id = None,
+    group: Group = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Print a run's figures, or judge its model on another prepared dataset."""
+    """Print a run's figures, or judge its model on other labelled images."""
     from lorgnette import api
 
-    show.figures(Path(run), api.evaluate(run, data), as_json, report=data is None)
+    described: SourceConfig | str | None = data
+    columns = {"images": images, "path": path, "label": label, "id": id_, "group": group}
+    if data is not None and (kind or any(columns.values())):
+        overrides = {f"source.{name}": value for name, value in columns.items()}
+        given = {"source.location": data, "source.kind": kind, **overrides}
+        described = resolve.load(overrides=given).source
+    found = api.evaluate(run, described)
+    show.figures(Path(run), found, as_json, report=data is None)
 
 
 @app.command()

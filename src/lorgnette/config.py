@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -189,16 +190,17 @@ class CnnConfig(Settings):
 
 
 class ResnetConfig(Settings):
-    """A small residual network: a stem, stages of residual blocks, a global average."""
+    """A small residual network: stages that widen and halve, a global pooling, an output."""
 
     family: Literal["resnet"] = "resnet"
     """The name of the family."""
     widths: tuple[Positive, ...] = (16, 32, 64, 128)
-    """Channels of each stage; each stage after the first halves the edge length."""
-    blocks: Positive | tuple[Positive, ...] = 1
-    """Residual blocks per stage."""
-    stem_stride: Literal[1, 2, 4] = 2
-    """How much the stem shrinks the image before the first stage."""
+    """Channels of each stage; each stage halves the edge length."""
+    blocks: NotNegative | tuple[NotNegative, ...] = (0, 0, 1, 1)
+    """Residual blocks per stage: one value for all, or a list with one value each."""
+    head: Literal["average", "max", "both"] = "max"
+    """How the last map becomes a vector: its global average, its maximum, or one behind the other.
+    The maximum finds small things in large pictures."""
     dropout: Probability = 0.0
     """Dropout before the output."""
     output: Literal["auto", "sigmoid", "softmax"] = "auto"

@@ -43,6 +43,9 @@ def figures(root: Path, found: dict[str, Any], as_json: bool, *, report: bool = 
         table.add_row(name, *(_figure(facts[key]) for facts in found.values()))
     out = Console(highlight=False)
     out.print(table)
+    for facts in found.values():
+        if facts.get("seen"):
+            say(f"{facts['seen']:,} images were left out: the model was trained with them.")
     if report:
         confidence = next(iter(found.values()))["confidence"]
         out.print(f"[dim]with {confidence:.0%} intervals[/]   report: {page}", soft_wrap=True)

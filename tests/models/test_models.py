@@ -62,6 +62,14 @@ def test_logits(family: CnnConfig | ResnetConfig, classes: int, output: str, log
     assert network(torch.zeros(3, 1, 32, 32)).shape == (3, logits)
 
 
+@pytest.mark.parametrize("head", ["average", "max", "both"])
+@pytest.mark.parametrize("blocks", [0, 1, (0, 2, 1)])
+def test_residual_networks_build(head: str, blocks: int | tuple[int, ...]) -> None:
+    config = ResnetConfig.model_validate({"widths": (4, 8, 8), "blocks": blocks, "head": head,
+                                          "dropout": 0.1})  # fmt: skip
+    assert build(config, (3, 19, 19), 3)(torch.zeros(2, 3, 19, 19)).shape == (2, 3)
+
+
 @pytest.mark.parametrize("head", ["flatten", "max", "average"])
 @pytest.mark.parametrize("pool", ["max", "average", "none"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -120,7 +128,7 @@ def test_keras_constants() -> None:
         (CnnConfig(filters=(8, 8, 8)), 4, "Block 3 has a pooling window of 2 pixels"),
         (CnnConfig(dense=(8,), dropout=(0.1, 0.2)), 32, "model.dropout must be one value or one"),
         (CnnConfig(l1=(0.1, 0.2)), 32, "model.l1 must be one value or one for each of the 3"),
-        (ResnetConfig(), 12, "needs images of at least 16 pixels, got 12"),
+        (ResnetConfig(), 12, "needs at least 16 pixels, got 12"),
     ],
 )
 def test_impossible_networks_are_one_sentence(

@@ -20,8 +20,13 @@ from pictures import encoded, folder_of, picture
 
 @pytest.fixture(scope="module")
 def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    settings = ["model.family=cnn", "model.filters=[8, 8]", "train.epochs=10", "train.batch_size=16",
-                "train.augment.flip_horizontal=false"]  # fmt: skip
+    settings = [
+        "model.family=cnn",
+        "model.filters=[8, 8]",
+        "train.epochs=10",
+        "train.batch_size=16",
+        "train.augment.flip_horizontal=false",  # left and right are the classes
+    ]
     return lorgnette.train(
         dataset, tmp_path_factory.mktemp("predict") / "run", load(settings=settings)
     )

@@ -29,6 +29,7 @@ SMALL = [
     "train.batch_size=16",
     "train.augment.flip_horizontal=false",  # left and right are the classes
     "model.dropout=0.2",
+    "train.stopping.restore_best=true",
 ]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lorgnette.config import EvaluateConfig
-from lorgnette.dataset.split import Split
+from lorgnette.dataset.split import Split, split
 from lorgnette.dataset.store import Dataset
 from lorgnette.errors import DatasetError
 from lorgnette.evaluation import metrics
@@ -71,19 +73,27 @@ def evaluate(model: Model, dataset: Dataset, split: Split, run: Run) -> dict[str
     return found
 
 
-def evaluate_on(model: Model, dataset: Dataset, settings: EvaluateConfig) -> dict[str, Any]:
-    """Judge a model on all labelled items of another dataset.
+def evaluate_on(model: Model, dataset: Dataset, run: Run) -> dict[str, Any]:
+    """Judge a run's model on the labelled items of another dataset.
+
+    Files that the run used for training or for a choice would flatter the model: copies of them are
+    left out and counted under `seen`.
 
     Raises:
-        DatasetError: there is no labelled item, or a label that the model does not know.
+        DatasetError: there is no labelled item that the run has not seen, or a label that the model
+            does not know.
     """
-    rows = np.flatnonzero(dataset.labels() >= 0)
-    if not len(rows):
+    labelled = _labels(model, dataset) >= 0
+    fresh = labelled & ~_seen(dataset, run)
+    if not fresh.any():
+        why = "has one" if not labelled.any() else "is new to the model (all were in its training)"
         raise DatasetError(
-            f"Figures need labels and none of the {len(dataset):,} images of {dataset.location} "
-            "has one: use `lorgnette predict` for unlabelled images."
+            f"Figures need labelled images that the run has not seen, and none of the "
+            f"{len(dataset):,} of {dataset.location} {why}: use `lorgnette predict` for unlabelled "
+            "images, or `lorgnette evaluate RUN` for the run's own test part."
         )
-    return judge(predict_items(model, dataset, rows), settings)
+    found = judge(predict_items(model, dataset, np.flatnonzero(fresh)), run.config.evaluate)
+    return {**found, "seen": int((labelled & ~fresh).sum())}
 
 
 def judge(predictions: Predictions, settings: EvaluateConfig) -> dict[str, Any]:
@@ -97,6 +107,15 @@ def judge(predictions: Predictions, settings: EvaluateConfig) -> dict[str, Any]:
         confidence=settings.confidence,
     )
     return facts
+
+
+def _seen(dataset: Dataset, run: Run) -> NDArray[np.bool_]:
+    """Which usable items are copies of files in the training or validation part of a run, (N,)."""
+    own = run.dataset()
+    parts = split(own, run.config.split, run.config.seed).parts
+    used = own.rows(["sha256"])["sha256"].filter(pa.array((parts == 0) | (parts == 1)))
+    found = pc.is_in(dataset.rows(["sha256"])["sha256"], value_set=used.combine_chunks())
+    return np.asarray(found, bool)
 
 
 def _labels(model: Model, dataset: Dataset) -> NDArray[np.int32]:
