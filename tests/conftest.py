@@ -15,6 +15,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+# Networks here are tiny: threads that wait for each other would take longer than the work, and many
+# times longer beside another process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 Missing = Callable[[str, str], NoReturn]
 
 
