@@ -22,6 +22,7 @@ from lorgnette.dataset.store import (
 )
 from lorgnette.evaluation.metrics import evaluate
 from lorgnette.predictions import Predictions
+from lorgnette.resolve import load
 from lorgnette.rundir import Run
 from lorgnette.storage import Storage
 
@@ -106,7 +107,7 @@ def _fill(
     run: Run, dataset: Dataset, parts: np.ndarray[Any, Any], wrong: int, config: Config | None
 ) -> None:
     """Write what training and evaluation leave."""
-    run.begin(config or Config(), str(dataset.location))
+    run.begin(config or load(), str(dataset.location))
     split = Split(parts.astype(np.int8))
     split.save(run.storage, "split.parquet", dataset)
     classes = dataset.info.classes
