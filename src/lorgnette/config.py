@@ -196,7 +196,7 @@ class ResnetConfig(Settings):
     """The name of the family."""
     widths: tuple[Positive, ...] = (16, 32, 64, 128)
     """Channels of each stage; each stage halves the edge length."""
-    blocks: NotNegative | tuple[NotNegative, ...] = (0, 0, 1, 1)
+    blocks: NotNegative | tuple[NotNegative, ...] = (0, 0, 1, 0)
     """Residual blocks per stage: one value for all, or a list with one value each."""
     head: Literal["average", "max", "both"] = "max"
     """How the last map becomes a vector: its global average, its maximum, or one behind the other.
@@ -265,9 +265,9 @@ class TrainConfig(Settings):
     """How a network is trained."""
 
     epochs: Positive | None = None
-    """Passes over the training part. None: as many as show 32,000 images, at least 12, at most
+    """Passes over the training part. None: as many as show 22,000 images, at least 12, at most
     100."""
-    batch_size: Positive = 64
+    batch_size: Positive = 32
     """Images per step."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How gradients become steps."""

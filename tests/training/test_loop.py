@@ -219,7 +219,7 @@ def test_a_damaged_checkpoint_is_one_sentence(dataset: Dataset, tmp_path: Path) 
         fit(dataset, small("train.epochs=1"), tmp_path)
 
 
-@pytest.mark.parametrize(("items", "epochs"), [(1600, 20), (100, 100), (10**8, 12)])
+@pytest.mark.parametrize(("items", "epochs"), [(1600, 14), (100, 100), (10**8, 12)])
 def test_default_epochs(items: int, epochs: int) -> None:
     assert loop.default_epochs(items) == epochs
 

@@ -36,7 +36,7 @@ from lorgnette.training.statistics import channel_statistics
 
 EVALUATION_BATCH = 256
 LOSS_CHECK_STEPS = 50
-SEEN_BY_DEFAULT = 32_000
+SEEN_BY_DEFAULT = 22_000
 
 
 def train(dataset: Dataset, split: Split, config: Config, run: Run) -> Model:
@@ -293,7 +293,7 @@ class Trainer:
 
 
 def default_epochs(items: int) -> int:
-    """Enough passes to see 32,000 images, but not less than 12 passes nor more than 100."""
+    """Enough passes to see 22,000 images, but not less than 12 passes nor more than 100."""
     return min(max(-(-SEEN_BY_DEFAULT // items), 12), 100)
 
 
