@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lorgnette.dataset.store import Dataset
 from lorgnette.devices import Device
+from lorgnette.training import batches
 from lorgnette.training.batches import Feed, MemoryFeed, StreamFeed, batch_sizes, open_feed
 
 CPU = Device(torch.device("cpu"), "float32")
@@ -37,9 +38,9 @@ def ids(feed: Feed, seed: int, epoch: int, skip: int = 0) -> list[list[int]]:
 
 
 def test_an_epoch_shows_every_item_once(feed: Feed) -> None:
-    batches = ids(feed, 0, 0)
-    assert sorted(chain(*batches)) == list(range(60))
-    assert [len(batch) for batch in batches] == batch_sizes(60, 7).tolist()
+    found = ids(feed, 0, 0)
+    assert sorted(chain(*found)) == list(range(60))
+    assert [len(batch) for batch in found] == batch_sizes(60, 7).tolist()
 
 
 def test_the_order_depends_on_seed_and_epoch(feed: Feed) -> None:
@@ -67,9 +68,23 @@ def test_once_goes_through_in_order(feed: Feed) -> None:
     assert [len(batch) for batch in labels] == [25, 25, 10]
 
 
-def test_a_stream_mixes_classes_within_its_buffer(dataset: Dataset) -> None:
+@pytest.mark.parametrize("images", [40, 64])
+def test_a_stream_mixes_classes_however_small_its_buffer(dataset: Dataset, images: int) -> None:
+    # the source is sorted by class, so that a shard alone holds one class
+    feed = open_feed(dataset, np.arange(len(dataset)), dataset.labels(), CPU, images * IMAGE_BYTES)
+    assert isinstance(feed, StreamFeed)
+    for epoch in range(3):
+        shares = [labels.float().mean().item() for _, labels in feed.epoch(0, epoch, 20)]
+        assert all(0.1 < share < 0.9 for share in shares)
+
+
+def test_windows_of_shards(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MIXED_SHARDS", 2)
     rows = np.arange(len(dataset))
-    feed = open_feed(dataset, rows, dataset.labels(), CPU, 64 * IMAGE_BYTES)
-    first = [labels.float().mean().item() for _, labels in feed.epoch(0, 0, 10)]
-    assert 0 < np.mean(first) < 1
-    assert len({round(value, 1) for value in first}) > 2
+    labels = np.arange(len(dataset), dtype=np.int32)
+    feed = open_feed(dataset, rows, labels, CPU, 20 * IMAGE_BYTES)
+    whole = ids(feed, 5, 1)
+    assert sorted(chain(*whole)) == list(range(120))
+    assert len({item // 16 for item in chain(*whole[:4])}) == 2  # two shards at a time
+    for skip in (3, 5, 12, 17):
+        assert ids(feed, 5, 1, skip) == whole[skip:]

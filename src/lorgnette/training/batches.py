@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from lorgnette.dataset.store import Dataset
 from lorgnette.devices import Device
+
+MIXED_SHARDS = 64
+"""Shards whose images are mixed at least."""
 
 Batch = tuple[Tensor, Tensor]
 """uint8 (B, H, W, C) and int64 class codes (B,), on the device."""
@@ -96,10 +100,12 @@ class MemoryFeed:
 
 @dataclass(frozen=True, eq=False)
 class StreamFeed:
-    """Pixels stay on disk: whole shards in a shuffled order, mixed in a buffer.
+    """Pixels stay on disk: shards in a shuffled order, their images mixed in a buffer.
 
-    Shards are taken in groups that fill half the budget; a group is shuffled as one while the next
-    is being read.
+    Shards are drawn in a random order, in windows of at least 64 (more, where the budget holds
+    more): the images of a window are shuffled as one and read in parts that fill half the budget,
+    the next part while one is trained on. A window holds many shards because one alone may hold a
+    single class: sources are often sorted by class.
 
     Attributes:
         dataset: where the pixels are.
@@ -124,54 +130,55 @@ class StreamFeed:
 
     def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
-        rng = np.random.default_rng([seed, epoch])
-        groups = self._groups(rng.permutation(len(self.dataset.info.shards)))
-        orders = [rng.permutation(group) for group in groups]
         sizes = batch_sizes(self.items, batch_size)
-        yield from self._batches(orders, sizes[skip:].tolist(), int(sizes[:skip].sum()))
+        orders = self._shuffled(seed, epoch, int(sizes[:skip].sum()))
+        yield from self._batches(orders, sizes[skip:].tolist())
 
     def once(self, batch_size: int) -> Iterator[Batch]:
         """See `Feed.once`."""
-        groups = self._groups(np.arange(len(self.dataset.info.shards)))
+        orders = (
+            np.arange(start, min(start + self._most, self.items))
+            for start in range(0, self.items, self._most)
+        )
         sizes = [batch_size] * (self.items // batch_size)
         if rest := self.items % batch_size:
             sizes.append(rest)
-        yield from self._batches(groups, sizes, 0)
+        yield from self._batches(orders, sizes)
 
-    def _groups(self, shards: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Places in `rows`, in runs of whole shards that fill half the budget."""
+    @property
+    def _most(self) -> int:
+        """Items that half the budget holds: one half is trained on while the other is read."""
+        return max(self.budget // 2 // (self.size**2 * self.dataset.info.channels), 1)
+
+    def _shuffled(self, seed: int, epoch: int, skip: int) -> Iterator[NDArray[np.int64]]:
+        """Places in `rows` in the order of an epoch, in parts that half the budget holds.
+
+        The first `skip` items are left out, without reading them.
+        """
+        shards = np.random.default_rng([seed, epoch]).permutation(len(self.dataset.info.shards))
         bounds = np.searchsorted(self.rows, self.dataset.offsets)
-        item_bytes = self.size**2 * self.dataset.info.channels
-        most = max(self.budget // 2 // item_bytes, 1)
-        groups: list[list[NDArray[np.int64]]] = [[]]
-        held = 0
-        for shard in shards:
-            places = np.arange(bounds[shard], bounds[shard + 1])
-            if held and held + len(places) > most:
-                groups.append([])
-                held = 0
-            groups[-1].append(places)
-            held += len(places)
-        return [np.concatenate(group) for group in groups if group]
+        held = np.diff(bounds)
+        window = max(MIXED_SHARDS, self._most // max(int(held.max()), 1))
+        for start in range(0, len(shards), window):
+            chosen = shards[start : start + window]
+            if skip >= held[chosen].sum():
+                skip -= int(held[chosen].sum())
+                continue
+            places = np.concatenate([np.arange(bounds[s], bounds[s + 1]) for s in chosen])
+            order = np.random.default_rng([seed, epoch, start]).permutation(places)[skip:]
+            skip = 0
+            yield from (order[i : i + self._most] for i in range(0, len(order), self._most))
 
-    def _batches(
-        self, orders: list[NDArray[np.int64]], sizes: list[int], skip: int
-    ) -> Iterator[Batch]:
-        """Batches of these sizes over all groups one after the other, after `skip` items."""
-        while orders and skip >= len(orders[0]):
-            skip -= len(orders.pop(0))
-        if skip:
-            orders[0] = orders[0][skip:]
-        pixels = torch.empty(0)
-        labels = torch.empty(0)
+    def _batches(self, orders: Iterator[NDArray[np.int64]], sizes: list[int]) -> Iterator[Batch]:
+        """Batches of these sizes over all parts in turn; the next part is read ahead."""
+        pixels, labels = torch.empty(0), torch.empty(0)
         wanted = iter(sizes)
         size = next(wanted, 0)
         with ThreadPoolExecutor(1) as pool:
-            coming = [pool.submit(self._read, order) for order in orders[:1]]
-            for index in range(len(orders)):
+            coming = [pool.submit(self._read, order) for order in islice(orders, 1)]
+            while coming:
                 read_pixels, read_labels = coming.pop().result()
-                if index + 1 < len(orders):
-                    coming.append(pool.submit(self._read, orders[index + 1]))
+                coming += [pool.submit(self._read, order) for order in islice(orders, 1)]
                 if len(labels):
                     read_pixels = torch.cat([pixels, read_pixels])
                     read_labels = torch.cat([labels, read_labels])
@@ -183,7 +190,7 @@ class StreamFeed:
                     yield pixels[chosen].to(self.device.torch), labels[chosen].to(self.device.torch)
                     start += size
                     size = next(wanted, 0)
-                # A copy, so that what was handed out does not keep the whole group in memory.
+                # A copy, so that what was handed out does not keep the whole part in memory.
                 pixels, labels = pixels[start:].clone(), labels[start:].clone()
 
     def _read(self, places: NDArray[np.int64]) -> Batch:
