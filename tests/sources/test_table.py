@@ -322,10 +322,13 @@ print(rows, int(peak[1]) // 1024)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_memory_stays_flat(tmp_path: Path, suffix: str) -> None:
-    """A million rows of 100 bytes take at most 40 MiB more than 200,000 do."""
+    """2.8 million rows more, 270 MiB of text, take at most 120 MiB more.
+
+    The bound is wide because Arrow's allocator keeps what it had for a while, now more, now less.
+    """
     peaks = []
     (tmp_path / "0").touch()
-    for count in (200_000, 1_000_000):
+    for count in (200_000, 3_000_000):
         numbers = range(count)
         paths = ["0", *(f"a/long/folder/name/that/goes/on/{n:060d}.png" for n in numbers[1:])]
         table = tmp_path / f"{count}.{suffix}"
@@ -342,4 +345,4 @@ def test_memory_stays_flat(tmp_path: Path, suffix: str) -> None:
         rows, peak = map(int, run.stdout.split())
         assert rows == count
         peaks.append(peak)
-    assert peaks[1] - peaks[0] < 40, peaks
+    assert peaks[1] - peaks[0] < 120, peaks
