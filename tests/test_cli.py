@@ -2,8 +2,10 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,24 @@ def test_errors_are_one_sentence_without_a_traceback(
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert result.stdout == ""
+
+
+def test_ctrl_c_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None:
+    folder_of(tmp_path / "pictures", 300)
+    command = [sys.executable, "-m", "lorgnette", "prepare", "pictures", "--out", "ds", "--size",
+               "16", "--set", "prepare.shard_items=4"]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while process.poll() is None and not list(tmp_path.glob("ds/shards/*.parquet")):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "Error: Interrupted; the same command continues where it stopped.\n"
+    again = lorgnette(*command[3:], cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "Continuing in ds" in again.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

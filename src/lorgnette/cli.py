@@ -76,7 +76,8 @@ Group = Annotated[
 GivenSplit = Annotated[str | None, typer.Option("--split", help="Tables: the column of splits.")]
 Epochs = Annotated[int | None, typer.Option(help="Short for --set train.epochs=N.")]
 
-SOURCE_PANEL = "The source"
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 
 
 @app.callback(invoke_without_command=True)
@@ -364,9 +365,11 @@ def main() -> None:
     try:
         with refusals("a file"):
             status = app(standalone_mode=False)
+        if status == INTERRUPTED:  # Typer turns the interrupt into its exit status
+            raise KeyboardInterrupt
         sys.exit(status if isinstance(status, int) else 0)
     except KeyboardInterrupt:
-        _fail("Interrupted; the same command continues where it stopped.", 130)
+        _fail("Interrupted; the same command continues where it stopped.", INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe has had enough
         with suppress(OSError):
             sys.stdout.close()
