@@ -127,14 +127,7 @@ def run(
         recipe,
         settings or (),
         {
-            "source.location": source,
-            "source.kind": kind,
-            "source.images": images,
-            "source.path": path,
-            "source.label": label,
-            "source.id": id_,
-            "source.group": group,
-            "source.split": split,
+            **_source(source, kind, images, path, label, id_, group, split),
             "prepare.size": _sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
@@ -204,14 +197,7 @@ def prepare(
     resolved = resolve.load(
         settings=settings or (),
         overrides={
-            "source.location": source,
-            "source.kind": kind,
-            "source.images": images,
-            "source.path": path,
-            "source.label": label,
-            "source.id": id_,
-            "source.group": group,
-            "source.split": split,
+            **_source(source, kind, images, path, label, id_, group, split),
             "prepare.size": _sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
@@ -275,10 +261,8 @@ def evaluate(
     from lorgnette import api
 
     described: SourceConfig | str | None = data
-    columns = {"images": images, "path": path, "label": label, "id": id_, "group": group}
-    if data is not None and (kind or any(columns.values())):
-        overrides = {f"source.{name}": value for name, value in columns.items()}
-        given = {"source.location": data, "source.kind": kind, **overrides}
+    if data is not None and any((kind, images, path, label, id_, group)):
+        given = _source(data, kind, images, path, label, id_, group, None)
         described = resolve.load(overrides=given).source
     found = api.evaluate(run, described)
     show.figures(Path(run), found, as_json, report=data is None)
@@ -346,6 +330,29 @@ def recipes(
         print(json.dumps({each: resolve.header(each) for each in names}))
         return
     show.recipes({each: resolve.header(each) for each in names})
+
+
+def _source(
+    location: str | None,
+    kind: str | None,
+    images: str | None,
+    path: str | None,
+    label: str | None,
+    id_: str | None,
+    group: str | None,
+    split: str | None,
+) -> dict[str, str | None]:
+    """The options that describe a source, as settings."""
+    return {
+        "source.location": location,
+        "source.kind": kind,
+        "source.images": images,
+        "source.path": path,
+        "source.label": label,
+        "source.id": id_,
+        "source.group": group,
+        "source.split": split,
+    }
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:
