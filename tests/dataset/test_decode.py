@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
 import subprocess
 import sys
 import threading
@@ -327,18 +326,11 @@ def test_any_damage_gets_a_verdict(data: st.DataObject) -> None:
     assert_a_verdict(bytes(damaged))
 
 
-def _real_files() -> list[Path]:
-    root = os.environ.get("LORGNETTE_REAL_DATA")
-    if not root:
-        return []
-    files = sorted(path for path in Path(root).rglob("*") if path.suffix in (".png", ".pgm"))
-    return files[:: max(1, len(files) // 60)]
-
-
 @pytest.mark.real_data
-@pytest.mark.skipif(not _real_files(), reason="LORGNETTE_REAL_DATA names no folder with images")
-def test_real_images_agree_with_pillow_within_a_grey_level() -> None:
-    for path in _real_files():
+def test_real_images_agree_with_pillow_within_a_grey_level(real_data: Path) -> None:
+    files = sorted(path for path in real_data.rglob("*") if path.suffix in (".png", ".pgm"))
+    assert files
+    for path in files[:: max(1, len(files) // 60)]:
         original = path.read_bytes()
         image = Image.open(BytesIO(original)).convert("RGB")
         for data in (original, encode(image, "JPEG", quality=90), encode(image, "BMP")):
