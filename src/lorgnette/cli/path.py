@@ -1,95 +1,43 @@
-"""The command line: one thin command per verb. Options become settings, results become text."""
+"""The commands of the main path: from images to a run, and from a run to predictions."""
 
 from __future__ import annotations
 
 import json
 import sys
-import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from lorgnette import __version__, resolve, show
-from lorgnette.config import SourceConfig
-from lorgnette.errors import ConfigError, LorgnetteError
-from lorgnette.progress import console, say
-from lorgnette.storage import refusals
-
-app = typer.Typer(
-    help="From a pile of images with half-trusted labels to a classifier whose numbers can be "
-    "trusted.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+from lorgnette import resolve, show
+from lorgnette.cli.app import app
+from lorgnette.cli.options import (
+    Color,
+    Debug,
+    Engine,
+    Epochs,
+    Fit,
+    GivenSplit,
+    Group,
+    Id,
+    Images,
+    Json,
+    Kind,
+    Label,
+    Overwrite,
+    PathColumn,
+    Quiet,
+    Recipe,
+    Seed,
+    Set,
+    Size,
+    Workers,
+    sizes,
+    source_settings,
 )
-
-
-def _quiet(value: bool) -> bool:
-    console.quiet = console.quiet or value
-    return value
-
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document as the last line of the output.")
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", callback=_quiet, help="No progress, no remarks.")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Seed = Annotated[
-    int | None, typer.Option(help="Fixes splits, initial weights, order and augmentation.")
-]
-Recipe = Annotated[
-    str, typer.Option(help="A recipe's name (see `lorgnette recipes`) or a TOML file.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set train.epochs=5."),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Begin again, whatever is in the output directory.")
-]
-Workers = Annotated[int | None, typer.Option(help="Processes; default: one per processor.")]
-Engine = Annotated[str | None, typer.Option(help="Where work runs: local.")]
-Size = Annotated[
-    str | None, typer.Option(help="Edge length in pixels; several as 64,128 (the first is used).")
-]
-Color = Annotated[str | None, typer.Option(help="rgb or gray.")]
-Fit = Annotated[str | None, typer.Option(help="Images that are not square: crop, pad or stretch.")]
-Kind = Annotated[str | None, typer.Option(help="folder or table; default: by what is there.")]
-Images = Annotated[str | None, typer.Option(help="Tables: what paths are relative to.")]
-PathColumn = Annotated[str | None, typer.Option("--path", help="Tables: the column of paths.")]
-Label = Annotated[str | None, typer.Option(help="Tables: the column of labels.")]
-Id = Annotated[str | None, typer.Option("--id", help="Tables: the column of ids.")]
-Group = Annotated[
-    str | None,
-    typer.Option(
-        help="What never straddles a split. Tables: a column. Folders: stem, parent, or a regular "
-        "expression with one group."
-    ),
-]
-GivenSplit = Annotated[str | None, typer.Option("--split", help="Tables: the column of splits.")]
-Epochs = Annotated[int | None, typer.Option(help="Short for --set train.epochs=N.")]
-
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
-
-
-@app.callback(invoke_without_command=True)
-def _version(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        print(__version__)
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        print(context.get_help())
+from lorgnette.config import SourceConfig
+from lorgnette.errors import ConfigError
+from lorgnette.progress import say
 
 
 @app.command()
@@ -127,8 +75,8 @@ def run(
         recipe,
         settings or (),
         {
-            **_source(source, kind, images, path, label, id_, group, split),
-            "prepare.size": _sizes(size),
+            **source_settings(source, kind, images, path, label, id_, group, split),
+            "prepare.size": sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
             "train.epochs": epochs,
@@ -197,8 +145,8 @@ def prepare(
     resolved = resolve.load(
         settings=settings or (),
         overrides={
-            **_source(source, kind, images, path, label, id_, group, split),
-            "prepare.size": _sizes(size),
+            **source_settings(source, kind, images, path, label, id_, group, split),
+            "prepare.size": sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
             "engine.name": engine,
@@ -262,7 +210,7 @@ def evaluate(
 
     described: SourceConfig | str | None = data
     if data is not None and any((kind, images, path, label, id_, group)):
-        given = _source(data, kind, images, path, label, id_, group, None)
+        given = source_settings(data, kind, images, path, label, id_, group, None)
         described = resolve.load(overrides=given).source
     found = api.evaluate(run, described)
     show.figures(Path(run), found, as_json, report=data is None)
@@ -330,85 +278,3 @@ def recipes(
         print(json.dumps({each: resolve.header(each) for each in names}))
         return
     show.recipes({each: resolve.header(each) for each in names})
-
-
-def _source(
-    location: str | None,
-    kind: str | None,
-    images: str | None,
-    path: str | None,
-    label: str | None,
-    id_: str | None,
-    group: str | None,
-    split: str | None,
-) -> dict[str, str | None]:
-    """The options that describe a source, as settings."""
-    return {
-        "source.location": location,
-        "source.kind": kind,
-        "source.images": images,
-        "source.path": path,
-        "source.label": label,
-        "source.id": id_,
-        "source.group": group,
-        "source.split": split,
-    }
-
-
-def _sizes(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--size is an edge length in pixels, or several as 64,128, not '{text}'."
-        ) from None
-
-
-def main() -> None:
-    """Run the command line; errors become one sentence and an exit status."""
-    debug = "--debug" in sys.argv
-    try:
-        with refusals("a file"):
-            status = app(standalone_mode=False)
-        if status == INTERRUPTED:  # Typer turns the interrupt into its exit status
-            raise KeyboardInterrupt
-        sys.exit(status if isinstance(status, int) else 0)
-    except KeyboardInterrupt:
-        _fail("Interrupted; the same command continues where it stopped.", INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe has had enough
-        with suppress(OSError):
-            sys.stdout.close()
-        sys.exit(0)
-    except LorgnetteError as error:
-        if debug:
-            traceback.print_exc()
-        _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
-    except Exception as error:
-        usage = _usage(error)
-        if usage:
-            _fail(usage, 2)
-        if debug:
-            traceback.print_exc()
-        _fail(
-            f"Something unforeseen happened ({type(error).__name__}: {error}): run it again with "
-            "--debug and report what it shows.",
-            1,
-        )
-
-
-def _usage(error: Exception) -> str | None:
-    """The sentence of an error that Typer's parser raised, else None."""
-    format_message = getattr(error, "format_message", None)
-    if format_message is None:
-        return None
-    context = getattr(error, "ctx", None)
-    hint = f" See `{context.command_path} --help`." if context else ""
-    return f"{format_message().rstrip('.')}.{hint}"
-
-
-def _fail(sentence: str, status: int) -> None:
-    Console(stderr=True, highlight=False).print("[bold red]Error:[/] ", end="")
-    print(sentence, file=sys.stderr)
-    sys.exit(status)
