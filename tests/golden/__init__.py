@@ -1,0 +1,1 @@
+"""Fixed figures, and the scripts that made them."""
