@@ -27,8 +27,9 @@ class SourceConfig(Settings):
 
     location: str = ""
     """A folder, or a CSV or Parquet table; a local path or a URL such as `s3://bucket/folder`."""
-    kind: Literal["auto", "folder", "table"] = "auto"
-    """How to read it; `auto` goes by what is there."""
+    kind: Literal["auto", "folder", "table", "kaggle"] = "auto"
+    """How to read it; `auto` goes by what is there. `kaggle`: the layout of one of the two
+    published sets, downloaded or generated."""
     images: str | None = None
     """Tables: what paths are relative to; the table's own folder if not given."""
     path: str | None = None
@@ -43,6 +44,9 @@ class SourceConfig(Settings):
     capture group, searched in the path below the class folder."""
     split: str | None = None
     """Tables: the column with a given split (train, val or test)."""
+    corrections: str | None = None
+    """The published glasses set: a table of corrected labels that go over the given ones (columns
+    id and glasses; blank: undecidable, the image is left out). None are applied if not given."""
 
 
 class PrepareConfig(Settings):

@@ -28,7 +28,7 @@ from lorgnette.engines.base import Engine, Task
 from lorgnette.errors import DatasetError, EngineError
 from lorgnette.lock import locked
 from lorgnette.progress import progress, say
-from lorgnette.sources import open_source
+from lorgnette.sources import left_out, open_source
 from lorgnette.sources.base import RECORD, Source
 from lorgnette.storage import Storage
 
@@ -114,7 +114,7 @@ def prepare(
         )
         _prepare_shards(todo, done, survey, reader.images, storage, settings, engine)
         done = mark_duplicates(storage, done, settings.size, engine)
-        info = _info(source, reader.images, settings, survey.digest, done)
+        info = _info(source, reader.images, settings, survey, done)
         if info.counts["ok"] == 0:
             raise DatasetError(_nothing_usable(info, storage))
         _sweep(storage)  # a worker may have outlived its killed parent for a moment
@@ -125,11 +125,19 @@ def prepare(
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a first pass over the source's records tells: how many, how cut, and their digest."""
+    """What a first pass over the source's records tells.
+
+    Attributes:
+        records: how many there are.
+        shard_items: how many of them make a shard.
+        digest: SHA-256 over them and over what was left out.
+        excluded: what the source leaves out on purpose, by reason.
+    """
 
     records: int
     shard_items: int
     digest: str
+    excluded: dict[str, int]
 
 
 def _survey(source: Source, settings: PrepareConfig) -> Survey:
@@ -141,6 +149,9 @@ def _survey(source: Source, settings: PrepareConfig) -> Survey:
             digest.update(_canonical(batch))
             count += len(batch)
             meter.advance(len(batch))
+    excluded = left_out(source)
+    if excluded:
+        digest.update(json.dumps(excluded, sort_keys=True).encode())
     channels = 3 if settings.color == "rgb" else 1
     item_bytes = max(settings.size) ** 2 * channels
     items = settings.shard_items or max(
@@ -151,7 +162,7 @@ def _survey(source: Source, settings: PrepareConfig) -> Survey:
             MOST_BYTES // item_bytes,
         ),
     )
-    return Survey(count, items, digest.hexdigest())
+    return Survey(count, items, digest.hexdigest(), excluded)
 
 
 def _pieces(source: Source, shard_items: int) -> Iterator[Piece]:
@@ -282,7 +293,7 @@ def _info(
     source: SourceConfig,
     images: str,
     settings: PrepareConfig,
-    digest: str,
+    survey: Survey,
     done: dict[int, ShardSummary],
 ) -> DatasetInfo:
     """Add the shards' summaries up."""
@@ -310,6 +321,7 @@ def _info(
         labels=dict(sorted(labels.items())),
         unlabelled=items - sum(labels.values()),
         conflicts=sum(summary.conflicts for summary in summaries),
+        excluded=survey.excluded,
         channels=len(mean),
         mean=tuple(float(value) for value in mean.round(6)),
         deviation=tuple(float(value) for value in deviation.round(6)),
@@ -317,7 +329,7 @@ def _info(
             ShardInfo(name=summary.name, items=summary.counts.get("ok", 0), rows=summary.rows)
             for summary in summaries
         ),
-        source_digest=digest,
+        source_digest=survey.digest,
     )
 
 

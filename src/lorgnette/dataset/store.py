@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from lorgnette.config import PrepareConfig, Settings, SourceConfig
 from lorgnette.errors import DatasetError
@@ -82,6 +82,8 @@ class DatasetInfo(Settings):
     """Usable items without a label."""
     conflicts: int
     """Exact duplicates whose label differs from that of the copy that was kept."""
+    excluded: dict[str, int] = Field(default_factory=dict)
+    """What the source leaves out on purpose, by reason; it is in no shard."""
     channels: int
     """1 or 3."""
     mean: tuple[float, ...]

@@ -164,6 +164,7 @@ def _reading(dataset: Dataset) -> facts.Reading:
         kind=info.source.kind,
         counts={status: info.counts.get(status, 0) for status in STATUSES},
         unlabelled=info.unlabelled,
+        excluded=info.excluded,
         reasons=reasons,
         conflicts=info.conflicts,
         conflict_examples=conflicts,

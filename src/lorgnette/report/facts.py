@@ -128,6 +128,8 @@ class Reading(Fact):
     """Rows by status."""
     unlabelled: int
     """Usable images without a label."""
+    excluded: dict[str, int] = {}
+    """What the source left out on purpose, by reason; not among the rows."""
     reasons: list[Reason]
     """Why the others could not be used, the commonest first."""
     conflicts: int

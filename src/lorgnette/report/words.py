@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,6 +92,12 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
+def left_out(excluded: Mapping[str, int]) -> str:
+    """What a source leaves out on purpose: "37 undecidable, left out"; empty if nothing is."""
+    found = [f"{number:,} {reason}" for reason, number in excluded.items()]
+    return f"{listed(found)}, left out" if found else ""
 
 
 def headline(test: Evaluation | None) -> tuple[str, str, str]:

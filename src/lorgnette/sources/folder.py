@@ -118,7 +118,7 @@ class FolderSource:
     def _has_split_folders(self) -> bool:
         """Whether the directories of SRC are splits rather than classes."""
         top = self._listing("")
-        names = [entry.name for entry in top if entry.directory and not _side(entry)]
+        names = [entry.name for entry in top if entry.directory and not side(entry)]
         splits = [name for name in names if name.lower() in SPLITS]
         if len(splits) == len(names):
             return bool(splits)
@@ -141,7 +141,7 @@ class FolderSource:
             entry = next(entries, None)
             if entry is None:
                 stack.pop()
-            elif reason := _side(entry):
+            elif reason := side(entry):
                 self.skipped[reason] += 1
             elif not entry.directory:
                 yield prefix + entry.name, entry
@@ -224,7 +224,7 @@ def grouping(group: str | None) -> Callable[[str], str | None]:
     return search
 
 
-def _side(entry: Entry) -> str | None:
+def side(entry: Entry) -> str | None:
     """Why an entry is no image without a look inside: a key of `FolderSource.skipped`."""
     name = entry.name.lower()
     if name.startswith("."):

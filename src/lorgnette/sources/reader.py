@@ -47,8 +47,13 @@ class Table(Protocol):
         ...
 
 
-def open_table(location: str) -> Table:
+def open_table(location: str, *, blank_rows: bool = False) -> Table:
     """The table at a local path or URL: Parquet by its name, CSV or TSV otherwise.
+
+    Args:
+        location: the file.
+        blank_rows: in a CSV of a single column, an empty line is a row without a value; it is no
+            row otherwise.
 
     Raises:
         SourceError: there is no such file, or it is not a table.
@@ -58,7 +63,7 @@ def open_table(location: str) -> Table:
     try:
         if name.lower().endswith((".parquet", ".pq")):
             return ParquetTable(storage, name)
-        return CsvTable(storage, name)
+        return CsvTable(storage, name, blank_rows=blank_rows)
     except FileNotFoundError as error:
         raise SourceError(f"There is no table at {storage.locate(name)}.") from error
 
@@ -72,7 +77,7 @@ class CsvTable:
 
     first_row = 2  # the header is row 1, as in a spreadsheet
 
-    def __init__(self, storage: Storage, name: str) -> None:
+    def __init__(self, storage: Storage, name: str, *, blank_rows: bool = False) -> None:
         self.storage, self.name = storage, name
         self.location = storage.locate(name)
         with (
@@ -80,7 +85,8 @@ class CsvTable:
             # Escaped, so that a byte further down is left to be reported with its row.
             io.TextIOWrapper(self._stream(), "utf-8-sig", "surrogateescape", newline="") as text,
         ):
-            header = next((line for line in text if line.strip()), "")
+            numbered = enumerate(text)
+            above, header = next((each for each in numbered if each[1].strip()), (0, ""))
             self.separator = self._separator(header)
             lines = _chain(header, text)
             self.columns: Sequence[str] = next(csv.reader(lines, delimiter=self.separator), [])
@@ -89,6 +95,8 @@ class CsvTable:
             raise SourceError(
                 f"{self.location} is empty: a table starts with a row that names its columns."
             )
+        self._keep_blank = blank_rows and len(self.columns) == 1
+        self._skipped = above if self._keep_blank else 0
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table.batches`."""
@@ -96,9 +104,13 @@ class CsvTable:
             reader = pa.csv.open_csv(
                 stream,
                 # Without threads there is no read-ahead, and errors come with their row.
-                read_options=pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
+                read_options=pa.csv.ReadOptions(
+                    use_threads=False, block_size=_BLOCK, skip_rows=self._skipped
+                ),
                 parse_options=pa.csv.ParseOptions(
-                    delimiter=self.separator, newlines_in_values=True
+                    delimiter=self.separator,
+                    newlines_in_values=True,
+                    ignore_empty_lines=not self._keep_blank,
                 ),
                 convert_options=pa.csv.ConvertOptions(
                     include_columns=list(columns),

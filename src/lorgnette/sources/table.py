@@ -92,7 +92,7 @@ class TableSource:
             paths = columns["path"].to_pylist()
             ids = columns["id"] if "id" in columns else numbering.ids(paths)
             nothing = pa.nulls(len(paths), pa.string())
-            sizes, times = self._facts(paths)
+            sizes, times = file_facts(self.storage, paths)
             arrays = [
                 pa.array(ids, pa.string()),
                 columns["path"],
@@ -200,26 +200,6 @@ class TableSource:
             )
         return pa.array(list(SPLITS.values()), pa.string()).take(index)
 
-    def _facts(self, paths: Sequence[str]) -> tuple[Any, Any]:
-        """Sizes in bytes and times of modification of local files; null where there are none."""
-        if not self.storage.is_local:
-            nothing = pa.nulls(len(paths), pa.int64())
-            return nothing, nothing
-        sizes: list[int | None] = []
-        times: list[int | None] = []
-        for path in paths:
-            try:
-                # os.stat: to build a Path for each of ten million rows costs more than to look.
-                status = os.stat(self.storage.local(path))  # noqa: PTH116
-            except (OSError, ValueError):  # missing, or a name that no file can have
-                sizes.append(None)
-                times.append(None)
-                continue
-            regular = stat.S_ISREG(status.st_mode)
-            sizes.append(status.st_size if regular else None)
-            times.append(status.st_mtime_ns)
-        return pa.array(sizes, pa.int64()), pa.array(times, pa.int64())
-
     def _survey(self) -> Numbering:
         """Check every row, and find out which ids occur more than once."""
         role = "id" if "id" in self.columns else "path"
@@ -281,6 +261,30 @@ class Numbering:
             at = np.searchsorted(self._taken, hash(name))
             if at == self._taken.size or self._taken[at] != hash(name):
                 return name
+
+
+def file_facts(storage: Storage, paths: Sequence[str]) -> tuple[Any, Any]:
+    """Sizes in bytes and times of modification of local files; null where there are none.
+
+    Null for all in an object store, where each would cost a request.
+    """
+    if not storage.is_local:
+        nothing = pa.nulls(len(paths), pa.int64())
+        return nothing, nothing
+    sizes: list[int | None] = []
+    times: list[int | None] = []
+    for path in paths:
+        try:
+            # os.stat: to build a Path for each of ten million rows costs more than to look.
+            status = os.stat(storage.local(path))  # noqa: PTH116
+        except (OSError, ValueError):  # missing, or a name that no file can have
+            sizes.append(None)
+            times.append(None)
+            continue
+        regular = stat.S_ISREG(status.st_mode)
+        sizes.append(status.st_size if regular else None)
+        times.append(status.st_mtime_ns)
+    return pa.array(sizes, pa.int64()), pa.array(times, pa.int64())
 
 
 def _hashes(texts: Sequence[str]) -> Hashes:
