@@ -1,4 +1,4 @@
-# make demo   environment, then the main job on pictures that it draws
+# make demo   environment, then the main job on portraits that it draws
 # make test   environment, then every test (missing parts are skipped with the reason)
 # make check  lint, types, quick tests: what every commit passes
 

@@ -17,7 +17,7 @@ QUICK = ["--size", "16", "--set", "model.family=cnn", "--set", "model.filters=[8
 
 
 def lorgnette(
-    *words: str | Path, input: str | None = None, cwd: Path | None = None
+    *words: str | Path | float, input: str | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
     return subprocess.run(
@@ -159,9 +159,12 @@ def test_recipes_are_listed_and_shown() -> None:
     assert "[train.optimizer]" in shown
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["run"], ["prepare"], ["train"], ["evaluate"], ["predict"], ["recipes"], ["demo"]]
-)
+COMMANDS = [
+    "run", "demo", "prepare", "train", "evaluate", "predict", "recipes", "portraits", "fetch",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [[], *([command] for command in COMMANDS)])
 def test_help(words: list[str]) -> None:
     result = lorgnette(*words, "--help")
     assert result.returncode == 0

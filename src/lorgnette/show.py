@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from lorgnette.dataset.store import Dataset
 from lorgnette.progress import say
+from lorgnette.report.words import left_out
+
+if TYPE_CHECKING:
+    from lorgnette.sources.portraits.write import Written
 
 HEADLINES = {
     "accuracy": "accuracy",
@@ -68,8 +72,21 @@ def dataset(found: Dataset) -> None:
         table.add_row(f"  {name}", f"{count:,}")
     if info.unlabelled:
         table.add_row("  without a label", f"{info.unlabelled:,}")
-    Console(highlight=False).print(table)
+    out = Console(highlight=False)
+    out.print(table)
+    if info.excluded:
+        out.print(left_out(info.excluded), soft_wrap=True)
     say(f"The dataset is in {found.location}.")
+
+
+def portraits(written: Written) -> None:
+    """Print what was drawn and how it is labelled."""
+    there = f" ({written.skipped:,} of them were there before)" if written.skipped else ""
+    files = f" in {written.files:,} images{there}" if written.files else ""
+    labels = " and ".join(f"{count:,} {label}" for label, count in written.given.items())
+    say(f"{written.portraits:,} portraits{files} are in {written.out}.")
+    torn = f"; of {written.undecidable:,} nobody can tell" if written.undecidable else ""
+    say(f"Their labels say {labels}; {written.wrong:,} of these are wrong{torn}.")
 
 
 def recipes(headers: Mapping[str, str]) -> None:

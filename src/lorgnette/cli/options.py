@@ -42,7 +42,14 @@ Size = Annotated[
 ]
 Color = Annotated[str | None, typer.Option(help="rgb or gray.")]
 Fit = Annotated[str | None, typer.Option(help="Images that are not square: crop, pad or stretch.")]
-Kind = Annotated[str | None, typer.Option(help="folder or table; default: by what is there.")]
+Kind = Annotated[
+    str | None,
+    typer.Option("--source", "--kind", help="folder, table or kaggle; default: by what is there."),
+]
+Corrections = Annotated[
+    str | None,
+    typer.Option(help="kaggle: a table of labels that go over the given ones; blank: left out."),
+]
 Images = Annotated[str | None, typer.Option(help="Tables: what paths are relative to.")]
 PathColumn = Annotated[str | None, typer.Option("--path", help="Tables: the column of paths.")]
 Label = Annotated[str | None, typer.Option(help="Tables: the column of labels.")]
@@ -67,6 +74,7 @@ def source_settings(
     id_: str | None,
     group: str | None,
     split: str | None,
+    corrections: str | None,
 ) -> dict[str, str | None]:
     """The options that describe a source, as settings."""
     return {
@@ -78,6 +86,7 @@ def source_settings(
         "source.id": id_,
         "source.group": group,
         "source.split": split,
+        "source.corrections": corrections,
     }
 
 

@@ -13,6 +13,7 @@ from lorgnette import resolve, show
 from lorgnette.cli.app import app
 from lorgnette.cli.options import (
     Color,
+    Corrections,
     Debug,
     Engine,
     Epochs,
@@ -39,6 +40,9 @@ from lorgnette.config import SourceConfig
 from lorgnette.errors import ConfigError
 from lorgnette.progress import say
 
+DEMO_SIZE = 256
+"""Edge of the demo's portraits in pixels: enough to look at, and quick to draw."""
+
 
 @app.command()
 def run(
@@ -60,6 +64,7 @@ def run(
     id_: Id = None,
     group: Group = None,
     split: GivenSplit = None,
+    corrections: Corrections = None,
     seed: Seed = None,
     engine: Engine = None,
     workers: Workers = None,
@@ -75,7 +80,7 @@ def run(
         recipe,
         settings or (),
         {
-            **source_settings(source, kind, images, path, label, id_, group, split),
+            **source_settings(source, kind, images, path, label, id_, group, split, corrections),
             "prepare.size": sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
@@ -98,20 +103,24 @@ def run(
 @app.command()
 def demo(
     out: Annotated[str, typer.Option(help="Where everything goes.")] = "demo",
-    n: Annotated[int, typer.Option("--n", help="How many pictures to draw.")] = 900,
+    n: Annotated[int, typer.Option("--n", help="How many portraits to draw.")] = 2000,
+    label_noise: Annotated[float, typer.Option(help="The share of wrong labels.")] = 0.1,
     seed: Seed = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """The whole path on a small folder of shapes, which it draws first."""
+    """The whole path on portraits with and without glasses, which it draws first."""
     from lorgnette import pipeline
-    from lorgnette.sources.shapes import draw_shapes
+    from lorgnette.engines import open_engine
+    from lorgnette.sources.portraits.write import write_portraits
 
-    folder = Path(out) / "shapes"
-    if not folder.is_dir():
-        draw_shapes(folder, n=n, seed=seed or 0, broken=True)
-    resolved = resolve.load(overrides={"source.location": str(folder), "seed": seed})
+    folder = str(Path(out) / "portraits")
+    resolved = resolve.load(overrides={"source.location": folder, "seed": seed})
+    engine = open_engine(resolved.engine)
+    write_portraits(
+        folder, n=n, size=DEMO_SIZE, label_noise=label_noise, seed=resolved.seed, engine=engine
+    )
     done = pipeline.run(resolved, str(Path(out) / "run"))
     show.figures(done.root, done.read("evaluation.json"), as_json)
 
@@ -130,6 +139,7 @@ def prepare(
     id_: Id = None,
     group: Group = None,
     split: GivenSplit = None,
+    corrections: Corrections = None,
     engine: Engine = None,
     workers: Workers = None,
     settings: Set = None,
@@ -145,7 +155,7 @@ def prepare(
     resolved = resolve.load(
         settings=settings or (),
         overrides={
-            **source_settings(source, kind, images, path, label, id_, group, split),
+            **source_settings(source, kind, images, path, label, id_, group, split, corrections),
             "prepare.size": sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
@@ -158,7 +168,7 @@ def prepare(
     info = dataset.info
     if as_json:
         facts = info.model_dump(
-            mode="json", include={"counts", "labels", "unlabelled", "conflicts"}
+            mode="json", include={"counts", "labels", "unlabelled", "conflicts", "excluded"}
         )
         print(json.dumps({"dataset": dataset.location, **facts}))
         return
@@ -201,6 +211,7 @@ def evaluate(
     label: Label = None,
     id_: Id = None,
     group: Group = None,
+    corrections: Corrections = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -209,8 +220,8 @@ def evaluate(
     from lorgnette import api
 
     described: SourceConfig | str | None = data
-    if data is not None and any((kind, images, path, label, id_, group)):
-        given = source_settings(data, kind, images, path, label, id_, group, None)
+    if data is not None and any((kind, images, path, label, id_, group, corrections)):
+        given = source_settings(data, kind, images, path, label, id_, group, None, corrections)
         described = resolve.load(overrides=given).source
     found = api.evaluate(run, described)
     show.figures(Path(run), found, as_json, report=data is None)
