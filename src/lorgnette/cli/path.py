@@ -118,9 +118,10 @@ def demo(
     folder = str(Path(out) / "portraits")
     resolved = resolve.load(overrides={"source.location": folder, "seed": seed})
     engine = open_engine(resolved.engine)
-    write_portraits(
+    written = write_portraits(
         folder, n=n, size=DEMO_SIZE, label_noise=label_noise, seed=resolved.seed, engine=engine
     )
+    show.portraits(written)
     done = pipeline.run(resolved, str(Path(out) / "run"))
     show.figures(done.root, done.read("evaluation.json"), as_json)
 
