@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -28,7 +29,7 @@ def test_started_again_it_says_so(portraits: Path) -> None:
     result = lorgnette(*words)
     assert result.returncode == 0
     assert "already holds all 60 images" in result.stderr
-    assert "60 of them were there before" in result.stderr
+    assert "60 of them there before" in result.stderr
     other = lorgnette(*words, "--seed", 1)
     assert other.returncode == 1
     assert "seed (0 before, 1 now)" in other.stderr
@@ -101,3 +102,12 @@ def test_corrections_are_refused_elsewhere(tmp_path: Path, portraits: Path) -> N
     )  # fmt: skip
     assert result.returncode == 1
     assert "--corrections go over the labels of the published glasses set" in result.stderr
+
+
+def test_unfinished_portraits_are_no_source(portraits: Path, tmp_path: Path) -> None:
+    shutil.copytree(portraits, tmp_path / "set")
+    plan = tmp_path / "set/portraits.json"
+    plan.write_text(plan.read_text().replace('"complete": true', '"complete": false'))
+    result = lorgnette("prepare", tmp_path / "set", "--out", tmp_path / "data")
+    assert result.returncode == 1
+    assert "are not complete: start the `lorgnette portraits`" in result.stderr

@@ -14,6 +14,9 @@ Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+Activation = Literal["relu", "gelu", "silu", "tanh", "elu"]
+Norm = Literal["batch", "none"]
 
 
 class Settings(BaseModel):
@@ -44,6 +47,9 @@ class SourceConfig(Settings):
     capture group, searched in the path below the class folder."""
     split: str | None = None
     """Tables: the column with a given split (train, val or test)."""
+    features: str | None = None
+    """Tables and the published glasses set: the columns that are numbers, as names, ranges and
+    patterns (`v1..v512`, `v*`, `age,height`); rows are then vectors, without images."""
     corrections: str | None = None
     """The published glasses set: a table of corrected labels that go over the given ones (columns
     id and glasses; blank: undecidable, the image is left out). None are applied if not given."""
@@ -59,6 +65,9 @@ class PrepareConfig(Settings):
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """What happens to an image that is not square: the centre is cut out, white is added, or the
     aspect is given up."""
+    missing: Literal["error", "drop", "mean"] = "error"
+    """Vectors: what becomes of a row that lacks a number. It is an error, the row is set aside, or
+    the mean of the training part stands in."""
     shard_items: Positive | None = None
     """Items per shard, the unit of work, of memory and of resumption. None: a sixteenth of the
     items, at least 64, at most 2,048 and at most 128 MiB of pixels."""
@@ -155,11 +164,11 @@ class CnnConfig(Settings):
         "pool",
     )
     """The order inside a block."""
-    norm: Literal["batch", "none"] = "batch"
+    norm: Norm = "batch"
     """Batch normalisation, or none."""
     norm_scale: bool = True
     """Whether the norm has a learnt scale (gamma)."""
-    activation: Literal["relu", "gelu", "silu", "tanh", "elu"] = "relu"
+    activation: Activation = "relu"
     """The nonlinearity of blocks and dense layers."""
     head: Literal["flatten", "max", "average"] = "average"
     """How the last map becomes a vector: flattened, or its global maximum or average."""
@@ -167,10 +176,10 @@ class CnnConfig(Settings):
     """Units of the dense layers before the output."""
     dropout: Probability | tuple[Probability, ...] = 0.0
     """Dropout after each dense layer (before the output where there are none)."""
-    l1: float | tuple[float, ...] = Field(default=0.0)
+    l1: Weight | tuple[Weight, ...] = 0.0
     """Weight of the sum of absolute weights in the loss, for each convolution and dense layer but
     the output."""
-    l2: float | tuple[float, ...] = Field(default=0.0)
+    l2: Weight | tuple[Weight, ...] = 0.0
     """Weight of the sum of squared weights in the loss, for the same layers."""
     output: Literal["auto", "sigmoid", "softmax"] = "auto"
     """One logit (two classes) or K; `auto` takes one where there are two classes."""
@@ -183,11 +192,7 @@ class CnnConfig(Settings):
         if blocks == 0:
             raise ValueError("filters must name at least one block")
         for name in ("kernel", "stride", "pool"):
-            value = getattr(self, name)
-            if isinstance(value, tuple) and len(value) != blocks:
-                raise ValueError(
-                    f"{name} must be one value or one for each of the {blocks} blocks, got {value}"
-                )
+            _one_or_each(name, getattr(self, name), blocks, "blocks")
         if "conv" not in self.order or len(set(self.order)) != len(self.order):
             raise ValueError(f"order must hold conv once and no step twice, got {self.order}")
         return self
@@ -212,15 +217,76 @@ class ResnetConfig(Settings):
 
     @model_validator(mode="after")
     def _per_stage(self) -> Self:
-        if isinstance(self.blocks, tuple) and len(self.blocks) != len(self.widths):
-            raise ValueError(
-                f"blocks must be one value or one for each of the {len(self.widths)} stages, "
-                f"got {self.blocks}"
-            )
+        _one_or_each("blocks", self.blocks, len(self.widths), "stages")
         return self
 
 
-ModelConfig = Annotated[CnnConfig | ResnetConfig, Field(discriminator="family")]
+class PerceptronConfig(Settings):
+    """One affine layer from the input, a vector or the values of an image, to the output."""
+
+    family: Literal["perceptron"] = "perceptron"
+    """The name of the family."""
+    l1: Weight = 0.0
+    """Weight of the sum of absolute weights in the loss."""
+    l2: Weight = 0.0
+    """Weight of the sum of squared weights in the loss."""
+    output: Literal["auto", "sigmoid", "softmax"] = "auto"
+    """One logit (two classes) or K; `auto` takes one where there are two classes."""
+    initialization: Literal["torch", "keras"] = "torch"
+    """`keras`: Glorot-uniform weights, zero biases."""
+
+
+class MlpConfig(Settings):
+    """Dense layers on vectors or the values of images: each affine, norm, activation, dropout.
+
+    A per-layer setting is one value for all hidden layers or a list with one value each.
+    """
+
+    family: Literal["mlp"] = "mlp"
+    """The name of the family."""
+    units: tuple[Positive, ...] = (64, 32)
+    """Units of each hidden layer; their number is the number of hidden layers."""
+    activation: Activation | tuple[Activation, ...] = "relu"
+    """The nonlinearity of each hidden layer."""
+    norm: Norm | tuple[Norm, ...] = "none"
+    """Batch normalisation before the activation, or none."""
+    norm_scale: bool = True
+    """Whether the norm has a learnt scale (gamma)."""
+    dropout: Probability | tuple[Probability, ...] = 0.0
+    """Dropout after each hidden layer."""
+    l1: Weight | tuple[Weight, ...] = 0.0
+    """Weight of the sum of absolute weights in the loss, for each hidden layer."""
+    l2: Weight | tuple[Weight, ...] = 0.0
+    """Weight of the sum of squared weights in the loss, for each hidden layer."""
+    output: Literal["auto", "sigmoid", "softmax"] = "auto"
+    """One logit (two classes) or K; `auto` takes one where there are two classes."""
+    initialization: Literal["torch", "keras"] = "torch"
+    """`keras`: Glorot-uniform weights, zero biases, norm momentum 0.99 and epsilon 1e-3."""
+
+    @model_validator(mode="after")
+    def _per_layer(self) -> Self:
+        if not self.units:
+            raise ValueError(
+                "units must name at least one hidden layer, got none (without hidden layers the "
+                "family is perceptron)"
+            )
+        for name in ("activation", "norm", "dropout", "l1", "l2"):
+            _one_or_each(name, getattr(self, name), len(self.units), "hidden layers")
+        return self
+
+
+def _one_or_each(name: str, value: object, count: int, of_what: str) -> None:
+    """Refuse a list of another length than the number of layers."""
+    if isinstance(value, tuple) and len(value) != count:
+        got = f"{len(value)}: {list(value)}"
+        raise ValueError(
+            f"{name} must be one value or one for each of the {count} {of_what}, got {got}"
+        )
+
+
+ModelConfig = Annotated[
+    CnnConfig | MlpConfig | PerceptronConfig | ResnetConfig, Field(discriminator="family")
+]
 
 
 class OptimizerConfig(Settings):
@@ -237,7 +303,10 @@ class OptimizerConfig(Settings):
     betas: tuple[Probability, Probability] = (0.9, 0.99)
     """Adam and AdamW only."""
     epsilon: float = Field(default=1e-8, gt=0)
-    """Adam and AdamW only; the original framework's is 1e-7."""
+    """Adam and AdamW only; what keeps the quotient finite. Keras: 1e-7."""
+    epsilon_form: Literal["torch", "keras"] = "torch"
+    """Adam and AdamW only; `keras` adds epsilon to the root of the second moment before that is
+    corrected for its bias, so that in step t it counts for 1 / sqrt(1 - beta2^t) times as much."""
 
 
 class ScheduleConfig(Settings):
@@ -281,6 +350,9 @@ class TrainConfig(Settings):
     """When to stop, and what to keep."""
     augment: Augment = Augment()
     """Random changes to the images."""
+    normalize: Literal["standard", "unit"] = "standard"
+    """`standard`: mean 0 and deviation 1 over the training part, by channel or feature. `unit`:
+    pixels divided by 255, vectors as they are."""
     label_smoothing: Probability = 0.05
     """Probability mass that targets give to the other classes."""
     class_weights: Literal["none", "balanced"] = "none"

@@ -37,7 +37,7 @@ def locked(storage: Storage) -> Iterator[None]:
         except Timeout:
             raise LockedError(
                 f"Another process is writing to {storage.root}: wait until it has ended, "
-                "or choose another --out."
+                "or choose another directory."
             ) from None
     try:
         yield

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lorgnette.dataset.store import Dataset
 from lorgnette.progress import say
-from lorgnette.report.words import left_out
+from lorgnette.report import words
 
 if TYPE_CHECKING:
     from lorgnette.sources.portraits.write import Written
@@ -75,16 +75,16 @@ def dataset(found: Dataset) -> None:
     out = Console(highlight=False)
     out.print(table)
     if info.excluded:
-        out.print(left_out(info.excluded), soft_wrap=True)
+        out.print(words.left_out(info.excluded), soft_wrap=True)
     say(f"The dataset is in {found.location}.")
 
 
 def portraits(written: Written) -> None:
     """Print what was drawn and how it is labelled."""
-    there = f" ({written.skipped:,} of them were there before)" if written.skipped else ""
-    files = f" in {written.files:,} images{there}" if written.files else ""
+    there = f", {written.skipped:,} of them there before" if written.skipped else ""
+    files = f" ({words.count(written.files, 'image')}{there})" if written.files else ""
     labels = " and ".join(f"{count:,} {label}" for label, count in written.given.items())
-    say(f"{written.portraits:,} portraits{files} are in {written.out}.")
+    say(f"{written.out} holds {words.count(written.portraits, 'portrait')}{files}.")
     torn = f"; of {written.undecidable:,} nobody can tell" if written.undecidable else ""
     say(f"Their labels say {labels}; {written.wrong:,} of these are wrong{torn}.")
 

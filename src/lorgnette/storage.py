@@ -85,7 +85,7 @@ def refusals(location: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageError(
-                f"No space left to write {location}: free some, or choose another --out; "
+                f"No space left to write {location}: free some, or choose another place; "
                 "what was finished stays, and the same command continues from there."
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -262,9 +262,41 @@ def test_the_join_is_that_of_a_dictionary(
         if not expected:
             assert "is blank for all" in complaint(root, corrections=str(table))
             return
+        if not any(label for _, label in expected):
+            assert "has a label" in complaint(root, corrections=str(table))
+            return
         rows = read(root, corrections=str(table))
         assert [(row["id"], row["label"]) for row in rows] == expected
         assert all(row["path"] == f"face-{row['id']}.png" and row["bytes"] == 6 for row in rows)
+
+
+def test_corrections_say_what_they_change(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.csv"
+    given = {
+        line.split(",")[0]: line.rsplit(",", 1)[1]
+        for line in (small / "train.csv").read_text().split()[1:]
+    }
+    flipped = "".join(f"{n},{1 - int(label)}\n" for n, label in given.items() if label)
+    path.write_text(f"id,glasses\n{flipped}")
+    list(open_source(SourceConfig(location=str(small), corrections=str(path))).records())
+    known = sum(1 for label in given.values() if label)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"change {known} of {known} given labels (100.0%): are they of this set?" in said
+
+
+def test_images_without_their_tables_are_no_folder_source(small: Path, tmp_path: Path) -> None:
+    shutil.copytree(small / "faces-spring-2020", tmp_path / "faces-spring-2020")
+    assert "has the images without it" in complaint(tmp_path)
+
+
+def test_a_set_without_any_label_is_refused(small: Path, tmp_path: Path) -> None:
+    shutil.copytree(small, tmp_path / "set")
+    lines = (small / "train.csv").read_text().split()
+    blank = "\n".join([lines[0], *(line.rsplit(",", 1)[0] + "," for line in lines[1:])])
+    (tmp_path / "set/train.csv").write_text(blank + "\n")
+    assert "None of the rows of" in complaint(tmp_path / "set")
 
 
 def test_corrections_of_ids_that_are_not_here_are_passed_over_aloud(

@@ -46,6 +46,10 @@ Kind = Annotated[
     str | None,
     typer.Option("--source", "--kind", help="folder, table or kaggle; default: by what is there."),
 ]
+Features = Annotated[
+    str | None,
+    typer.Option(help="Tables: columns of numbers (v1..v512, v*, a,b); rows are then vectors."),
+]
 Corrections = Annotated[
     str | None,
     typer.Option(help="kaggle: a table of labels that go over the given ones; blank: left out."),
@@ -75,6 +79,7 @@ def source_settings(
     group: str | None,
     split: str | None,
     corrections: str | None,
+    features: str | None,
 ) -> dict[str, str | None]:
     """The options that describe a source, as settings."""
     return {
@@ -87,6 +92,7 @@ def source_settings(
         "source.group": group,
         "source.split": split,
         "source.corrections": corrections,
+        "source.features": features,
     }
 
 

@@ -17,6 +17,7 @@ from lorgnette.cli.options import (
     Debug,
     Engine,
     Epochs,
+    Features,
     Fit,
     GivenSplit,
     Group,
@@ -46,7 +47,9 @@ DEMO_SIZE = 256
 
 @app.command()
 def run(
-    source: Annotated[str | None, typer.Argument(help="A folder, CSV or Parquet table.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="A folder, CSV or Parquet table, or a published set.")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="The run; default: runs/NAME.")] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Where the prepared images go; default: inside the run.")
@@ -65,6 +68,7 @@ def run(
     group: Group = None,
     split: GivenSplit = None,
     corrections: Corrections = None,
+    features: Features = None,
     seed: Seed = None,
     engine: Engine = None,
     workers: Workers = None,
@@ -80,7 +84,9 @@ def run(
         recipe,
         settings or (),
         {
-            **source_settings(source, kind, images, path, label, id_, group, split, corrections),
+            **source_settings(
+                source, kind, images, path, label, id_, group, split, corrections, features
+            ),
             "prepare.size": sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
@@ -105,7 +111,7 @@ def demo(
     out: Annotated[str, typer.Option(help="Where everything goes.")] = "demo",
     n: Annotated[int, typer.Option("--n", help="How many portraits to draw.")] = 2000,
     label_noise: Annotated[float, typer.Option(help="The share of wrong labels.")] = 0.1,
-    seed: Seed = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes the portraits and the run.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -115,7 +121,7 @@ def demo(
     from lorgnette.engines import open_engine
     from lorgnette.sources.portraits.write import write_portraits
 
-    folder = str(Path(out) / "portraits")
+    folder = str(Path(out).absolute() / "portraits")
     resolved = resolve.load(overrides={"source.location": folder, "seed": seed})
     engine = open_engine(resolved.engine)
     written = write_portraits(
@@ -128,7 +134,10 @@ def demo(
 
 @app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="A folder, CSV or Parquet table; a path or URL.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder, CSV or Parquet table, or a published set; a path or URL."),
+    ],
     out: Annotated[str, typer.Option(help="The dataset: a directory or URL.")],
     size: Size = None,
     color: Color = None,
@@ -141,6 +150,7 @@ def prepare(
     group: Group = None,
     split: GivenSplit = None,
     corrections: Corrections = None,
+    features: Features = None,
     engine: Engine = None,
     workers: Workers = None,
     settings: Set = None,
@@ -156,7 +166,9 @@ def prepare(
     resolved = resolve.load(
         settings=settings or (),
         overrides={
-            **source_settings(source, kind, images, path, label, id_, group, split, corrections),
+            **source_settings(
+                source, kind, images, path, label, id_, group, split, corrections, features
+            ),
             "prepare.size": sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
@@ -213,6 +225,7 @@ def evaluate(
     id_: Id = None,
     group: Group = None,
     corrections: Corrections = None,
+    features: Features = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -221,8 +234,10 @@ def evaluate(
     from lorgnette import api
 
     described: SourceConfig | str | None = data
-    if data is not None and any((kind, images, path, label, id_, group, corrections)):
-        given = source_settings(data, kind, images, path, label, id_, group, None, corrections)
+    if data is not None and any((kind, images, path, label, id_, group, corrections, features)):
+        given = source_settings(
+            data, kind, images, path, label, id_, group, None, corrections, features
+        )
         described = resolve.load(overrides=given).source
     found = api.evaluate(run, described)
     show.figures(Path(run), found, as_json, report=data is None)

@@ -13,22 +13,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+from numpy.typing import NDArray
 
 from lorgnette import __version__
 from lorgnette.config import PrepareConfig, SourceConfig
 from lorgnette.dataset.duplicates import mark_duplicates
-from lorgnette.dataset.shard import ShardSummary, prepare_shard, read_summary
-from lorgnette.dataset.store import FORMAT, INFO, STATUSES, Dataset, DatasetInfo, ShardInfo
+from lorgnette.dataset.shard import ShardSummary, prepare_shard, prepare_vectors, read_summary
+from lorgnette.dataset.store import (
+    FORMAT,
+    INFO,
+    STATUSES,
+    Dataset,
+    DatasetInfo,
+    ShardInfo,
+    stored_sizes,
+)
 from lorgnette.engines.base import Engine, Task
-from lorgnette.errors import DatasetError, EngineError
+from lorgnette.errors import DatasetError, EngineError, SourceError
 from lorgnette.lock import locked
 from lorgnette.progress import progress, say
-from lorgnette.sources import left_out, open_source
+from lorgnette.sources import VectorSource, left_out, open_source
 from lorgnette.sources.base import RECORD, Source
 from lorgnette.storage import Storage
 
@@ -46,11 +55,15 @@ class Piece:
         index: the shard's place, from 0.
         records: the records as an Arrow IPC stream.
         digest: SHA-256 over the records' values.
+        vectors: float32 (n, F) where items are vectors.
+        drop: whether rows that lack a number are set aside.
     """
 
     index: int
     records: bytes
     digest: str
+    vectors: NDArray[np.float32] | None = None
+    drop: bool = False
 
 
 def prepare(
@@ -83,12 +96,15 @@ def prepare(
     with locked(storage):
         if overwrite:
             _remove(storage)
-        survey = _survey(reader, settings)
+        features = tuple(getattr(reader, "features", ()))
+        sizes = stored_sizes(settings, features)
+        survey = _survey(reader, settings, len(features))
         plan = {
             "format": FORMAT,
             "source": reader.kind,
             "images": reader.images,
             "prepare": settings.model_dump(mode="json"),
+            "features": list(features),
             "shard_items": survey.shard_items,
             "source_digest": survey.digest,
             "decoders": {name: version(name) for name in ("pillow", "kornia-rs")},
@@ -99,22 +115,35 @@ def prepare(
         done = {
             index: summary
             for index in range(shards)
-            if (summary := read_summary(storage, index, settings.size)) is not None
+            if (summary := read_summary(storage, index, sizes)) is not None
         }
         if storage.exists(INFO) and len(done) == shards:
-            say(f"{out} is already prepared: {survey.records:,} files.")
+            say(f"{out} is already prepared: {survey.records:,} {'rows' if features else 'files'}.")
             return Dataset.load(out)
         storage.remove(INFO)
         _sweep(storage)  # what killed processes left takes space
         storage.write(PLAN, json.dumps(plan, indent=1, sort_keys=True).encode())
         if done:
             say(f"Continuing in {out}: {len(done):,} of {shards:,} shards are already there.")
-        todo = (
-            piece for piece in _pieces(reader, survey.shard_items) if _is_open(piece, done, storage)
+        pieces = (
+            _vector_pieces(cast("VectorSource", reader), survey.shard_items, settings.missing)
+            if features
+            else _pieces(reader, survey.shard_items)
         )
-        _prepare_shards(todo, done, survey, reader.images, storage, settings, engine)
-        done = mark_duplicates(storage, done, settings.size, engine)
-        info = _info(source, reader.images, settings, survey, done)
+        todo = (piece for piece in pieces if _is_open(piece, done, storage))
+        task: Task[Piece, ShardSummary] = (
+            Task.of(prepare_vectors, out=storage.root, features=list(features))
+            if features
+            else Task.of(
+                prepare_shard,
+                images=reader.images,
+                out=storage.root,
+                settings=settings.model_dump(mode="json"),
+            )
+        )
+        _prepare_shards(task, todo, done, survey, engine)
+        done = mark_duplicates(storage, done, sizes, engine)
+        info = _info(source, reader.images, settings, features, survey, done)
         if info.counts["ok"] == 0:
             raise DatasetError(_nothing_usable(info, storage))
         _sweep(storage)  # a worker may have outlived its killed parent for a moment
@@ -140,11 +169,11 @@ class Survey:
     excluded: dict[str, int]
 
 
-def _survey(source: Source, settings: PrepareConfig) -> Survey:
+def _survey(source: Source, settings: PrepareConfig, features: int) -> Survey:
     """List the source once without reading an image, so that a change is noticed before work."""
     digest = hashlib.sha256()
     count = 0
-    with progress("Listing", None, "files") as meter:
+    with progress("Listing", None, "rows" if features else "files") as meter:
         for batch in source.records():
             digest.update(_canonical(batch))
             count += len(batch)
@@ -153,7 +182,7 @@ def _survey(source: Source, settings: PrepareConfig) -> Survey:
     if excluded:
         digest.update(json.dumps(excluded, sort_keys=True).encode())
     channels = 3 if settings.color == "rgb" else 1
-    item_bytes = max(settings.size) ** 2 * channels
+    item_bytes = 4 * features or max(settings.size) ** 2 * channels
     items = settings.shard_items or max(
         1,
         min(
@@ -163,6 +192,46 @@ def _survey(source: Source, settings: PrepareConfig) -> Survey:
         ),
     )
     return Survey(count, items, digest.hexdigest(), excluded)
+
+
+def _vector_pieces(source: VectorSource, shard_items: int, missing: str) -> Iterator[Piece]:
+    """Cut a source of vectors into pieces of `shard_items`, the last one shorter.
+
+    Raises:
+        SourceError: a row lacks a number and `missing` is `error`.
+    """
+    batches = source.vectors()
+    records, vectors = RECORD.empty_table(), np.empty((0, len(source.features)), np.float32)
+    for index in range(10**9):
+        tables, arrays = [records], [vectors]
+        have = len(records)
+        while have < shard_items and (batch := next(batches, None)) is not None:
+            tables.append(pa.Table.from_batches([batch[0]]))
+            arrays.append(batch[1])
+            have += len(batch[1])
+            if missing == "error" and not np.isfinite(batch[1]).all():
+                raise _lacking(batch[0], batch[1], source.features)
+        joined, stacked = pa.concat_tables(tables).combine_chunks(), np.concatenate(arrays)
+        if not len(joined):
+            return
+        head, records = joined.slice(0, shard_items), joined.slice(shard_items)
+        numbers, vectors = stacked[:shard_items], stacked[shard_items:]
+        if missing == "mean":  # an infinite number says as little as none
+            numbers = np.where(np.isfinite(numbers), numbers, np.float32("nan"))
+        yield Piece(index, *_packed(head), vectors=numbers, drop=missing == "drop")
+
+
+def _lacking(
+    records: pa.RecordBatch, vectors: NDArray[np.float32], features: tuple[str, ...]
+) -> SourceError:
+    row, column = np.argwhere(~np.isfinite(vectors))[0]
+    value = vectors[row, column]
+    found = "none" if np.isnan(value) else f"{value}"
+    return SourceError(
+        f"Every row needs a number in each feature, and {records['path'][int(row)]} has {found} in "
+        f"column '{features[int(column)]}': correct it there, or use --set prepare.missing=drop "
+        "(set such rows aside) or mean (let the mean of the training part stand in)."
+    )
 
 
 def _pieces(source: Source, shard_items: int) -> Iterator[Piece]:
@@ -179,11 +248,15 @@ def _pieces(source: Source, shard_items: int) -> Iterator[Piece]:
         if not len(joined):
             return
         head, rest = joined.slice(0, shard_items), joined.slice(shard_items)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, RECORD) as stream:
-            stream.write_table(head)
-        digest = hashlib.sha256(_canonical(head)).hexdigest()
-        yield Piece(index, sink.getvalue().to_pybytes(), digest)
+        yield Piece(index, *_packed(head))
+
+
+def _packed(records: pa.Table) -> tuple[bytes, str]:
+    """Records as an Arrow stream, and their digest."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, RECORD) as stream:
+        stream.write_table(records)
+    return sink.getvalue().to_pybytes(), hashlib.sha256(_canonical(records)).hexdigest()
 
 
 def _canonical(records: pa.RecordBatch | pa.Table) -> memoryview:
@@ -210,24 +283,19 @@ def _is_open(piece: Piece, done: dict[int, ShardSummary], storage: Storage) -> b
 
 
 def _prepare_shards(
+    task: Task[Piece, ShardSummary],
     todo: Iterator[Piece],
     done: dict[int, ShardSummary],
     survey: Survey,
-    images: str,
-    storage: Storage,
-    settings: PrepareConfig,
     engine: Engine,
 ) -> None:
     """Prepare the open pieces on the engine; `done` gains their summaries."""
     first = next(todo, None)  # a source without open pieces starts no worker
     if first is None:
         return
-    task: Task[Piece, ShardSummary] = Task.of(
-        prepare_shard, images=images, out=storage.root, settings=settings.model_dump(mode="json")
-    )
     finished = sum(summary.rows for summary in done.values())
     rejected = sum(summary.rejected for summary in done.values())
-    with progress("Preparing", survey.records, "images", done=finished) as meter:
+    with progress("Preparing", survey.records, "items", done=finished) as meter:
         for outcome in engine.map(task, chain([first], todo)):
             if outcome.value is None:
                 raise EngineError(
@@ -246,6 +314,7 @@ def _agree(storage: Storage, plan: dict[str, Any]) -> None:
         before: dict[str, Any] = {
             "images": info.images,
             "prepare": info.prepare.model_dump(mode="json"),
+            "features": list(info.features),
             "source_digest": info.source_digest,
         }
     elif storage.exists(PLAN):
@@ -277,6 +346,7 @@ def _agree(storage: Storage, plan: dict[str, Any]) -> None:
 
 _COMPARED = {
     "images": "the place of the images",
+    "features": "the features",
     "source_digest": "the source's files or labels, digest",
     "version": "the version of Lorgnette",
     "decoders": "the versions of the decoders",
@@ -293,6 +363,7 @@ def _info(
     source: SourceConfig,
     images: str,
     settings: PrepareConfig,
+    features: tuple[str, ...],
     survey: Survey,
     done: dict[int, ShardSummary],
 ) -> DatasetInfo:
@@ -322,6 +393,7 @@ def _info(
         unlabelled=items - sum(labels.values()),
         conflicts=sum(summary.conflicts for summary in summaries),
         excluded=survey.excluded,
+        features=features,
         channels=len(mean),
         mean=tuple(float(value) for value in mean.round(6)),
         deviation=tuple(float(value) for value in deviation.round(6)),

@@ -45,7 +45,7 @@ class ShardSummary:
         counts: rows by status.
         labels: usable items by label.
         conflicts: duplicates whose label differs from the kept copy's.
-        sums: of the pixels of the first size, by channel.
+        sums: of the pixels of the first size, by channel; empty for vectors.
         squares: of the squared pixels likewise.
     """
 
@@ -134,12 +134,41 @@ def prepare_shard(piece: Piece, *, images: str, out: str, settings: dict[str, An
     return write_shard(Storage.at(out), shard_name(piece.index), piece.digest, table, arrays, 0)
 
 
+def prepare_vectors(piece: Piece, *, out: str, features: list[str]) -> ShardSummary:
+    """Write a shard of vectors; a row that lacks a number is set aside where that was asked for.
+
+    Args:
+        piece: the records and their vectors.
+        out: the dataset's location.
+        features: the names of the columns, (F,).
+    """
+    assert piece.vectors is not None
+    vectors = piece.vectors
+    lacking = ~np.isfinite(vectors) if piece.drop else np.zeros(vectors.shape, bool)
+    kept: NDArray[np.bool_] = np.logical_not(lacking.any(axis=1))
+    records = pa.ipc.open_stream(piece.records).read_all()
+    rows: list[dict[str, Any]] = []
+    for place, record in enumerate(
+        records.select(["id", "path", "label", "group", "split"]).to_pylist()
+    ):
+        row = {**record, "status": "ok", "error": None, "bytes": vectors[place].nbytes}
+        if not kept[place]:
+            name = features[int(np.argmax(lacking[place]))]
+            row |= {"status": "missing", "error": f"there is no number in column '{name}'"}
+        else:
+            row["sha256"] = hashlib.sha256(vectors[place].tobytes()).hexdigest()
+        rows.append(row)
+    table = pa.Table.from_pylist(rows, schema=ROW)
+    arrays = {0: np.ascontiguousarray(vectors[kept])}
+    return write_shard(Storage.at(out), shard_name(piece.index), piece.digest, table, arrays, 0)
+
+
 def write_shard(
     storage: Storage,
     name: str,
     digest: str,
     rows: pa.Table,
-    arrays: dict[int, NDArray[np.uint8]],
+    arrays: dict[int, NDArray[Any]],
     conflicts: int,
 ) -> ShardSummary:
     """Write a shard's arrays, then its rows, which make it valid; and sum it up.
@@ -149,7 +178,7 @@ def write_shard(
         name: the shard.
         digest: of the records it was made from.
         rows: of schema `ROW`; as many with status `ok` as the arrays have rows.
-        arrays: by size, the first size first; uint8 (n, size, size, C).
+        arrays: by size, the first size first; uint8 (n, size, size, C), or float32 (n, F).
         conflicts: duplicates whose label differs from the kept copy's.
     """
     sizes = list(arrays)
@@ -159,7 +188,7 @@ def write_shard(
         for label, status in zip(rows["label"].to_pylist(), statuses, strict=True)
         if status == "ok" and label is not None
     )
-    sums, squares = _moments(arrays[sizes[0]])
+    sums, squares = _moments(arrays[sizes[0]]) if arrays[sizes[0]].ndim == 4 else ([], [])
     summary = ShardSummary(
         name=name,
         digest=digest,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -84,16 +85,23 @@ class DatasetInfo(Settings):
     """Exact duplicates whose label differs from that of the copy that was kept."""
     excluded: dict[str, int] = Field(default_factory=dict)
     """What the source leaves out on purpose, by reason; it is in no shard."""
+    features: tuple[str, ...] = ()
+    """The columns of numbers, where items are vectors; empty where they are images."""
     channels: int
-    """1 or 3."""
+    """1 or 3; 0 for vectors."""
     mean: tuple[float, ...]
-    """Of each channel, in grey levels (0 to 255), over all usable items."""
+    """Of each channel, in grey levels (0 to 255), over all usable items; empty for vectors."""
     deviation: tuple[float, ...]
     """The standard deviation likewise."""
     shards: tuple[ShardInfo, ...]
     """In the order of the items."""
     source_digest: str
     """SHA-256 over the records of the source, file sizes and times included."""
+
+
+def stored_sizes(settings: PrepareConfig, features: Sequence[str]) -> tuple[int, ...]:
+    """The sizes at which items are stored; vectors have none, which is written as one of 0."""
+    return (0,) if features else settings.size
 
 
 def array_name(shard: str, size: int, sizes: Sequence[int]) -> str:
@@ -208,6 +216,27 @@ class Dataset:
         return self.info.counts["ok"]
 
     @property
+    def is_vectors(self) -> bool:
+        """Whether items are vectors rather than images."""
+        return bool(self.info.features)
+
+    @property
+    def things(self) -> str:
+        """What items are called: `vectors` or `images`."""
+        return "vectors" if self.is_vectors else "images"
+
+    def item_shape(self, size: int | None = None) -> tuple[int, ...]:
+        """The shape of an item as it is stored: (H, W, C) at a size, or (F,)."""
+        if self.is_vectors:
+            return (len(self.info.features),)
+        edge = size or self.info.prepare.size[0]
+        return (edge, edge, self.info.channels)
+
+    def item_bytes(self, size: int | None = None) -> int:
+        """What an item takes in memory."""
+        return math.prod(self.item_shape(size)) * (4 if self.is_vectors else 1)
+
+    @property
     def location(self) -> str:
         """The directory or URL."""
         return self.storage.root
@@ -264,14 +293,18 @@ class Dataset:
         codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
         return codes
 
-    def shard(self, index: int, size: int | None = None) -> NDArray[np.uint8]:
-        """The pixels of one shard: uint8 (n, H, W, C), mapped from disk where it is local.
+    def shard(self, index: int, size: int | None = None) -> NDArray[Any]:
+        """The items of one shard, mapped from disk where it is local.
+
+        Pixels are uint8 (n, H, W, C); vectors float32 (n, F), with NaN for what the source lacks
+        where `prepare.missing` is `mean`.
 
         Args:
             index: the shard's place in `info.shards`.
             size: one of the prepared sizes; the first if not given.
         """
-        sizes = self.info.prepare.size
+        sizes = stored_sizes(self.info.prepare, self.info.features)
+        size = None if self.is_vectors else size
         if size is not None and size not in sizes:
             raise DatasetError(
                 f"The dataset in {self.location} was prepared at {', '.join(map(str, sizes))} "
@@ -286,15 +319,15 @@ class Dataset:
             raise self._damaged(name)
         return array
 
-    def read(self, indices: NDArray[Any], size: int | None = None) -> NDArray[np.uint8]:
-        """The pixels of chosen items: uint8 (n, H, W, C), in the order of `indices`.
+    def read(self, indices: NDArray[Any], size: int | None = None) -> NDArray[Any]:
+        """Chosen items in the order of `indices`: uint8 (n, H, W, C) or float32 (n, F).
 
         Args:
             indices: places among the usable items of all shards, (n,).
             size: one of the prepared sizes; the first if not given.
         """
-        edge = size or self.info.prepare.size[0]
-        out = np.empty((len(indices), edge, edge, self.info.channels), np.uint8)
+        kind = np.float32 if self.is_vectors else np.uint8
+        out = np.empty((len(indices), *self.item_shape(size)), kind)
         shards = np.searchsorted(self.offsets, indices, side="right") - 1
         for index in np.unique(shards):
             chosen = shards == index

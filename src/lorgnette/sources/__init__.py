@@ -9,11 +9,21 @@ from lorgnette.errors import SourceError, nearest
 from lorgnette.sources.base import Source
 from lorgnette.sources.folder import FolderSource
 from lorgnette.sources.kaggle import find, open_kaggle
+from lorgnette.sources.portraits.plan import unfinished
 from lorgnette.sources.reader import SUFFIXES
 from lorgnette.sources.table import TableSource
+from lorgnette.sources.vectors import VectorSource, VectorTable
 from lorgnette.storage import Storage
 
-__all__ = ["FolderSource", "Source", "TableSource", "left_out", "open_source"]
+__all__ = [
+    "FolderSource",
+    "Source",
+    "TableSource",
+    "VectorSource",
+    "VectorTable",
+    "left_out",
+    "open_source",
+]
 
 
 def open_source(config: SourceConfig, *, require_label: bool = True) -> Source:
@@ -29,15 +39,27 @@ def open_source(config: SourceConfig, *, require_label: bool = True) -> Source:
             read as described.
         StorageError: a disk or an object store refused.
     """
-    kind = config.kind if config.kind != "auto" else _kind(config.location)
+    if unfinished(config.location):
+        raise SourceError(
+            f"The portraits in {config.location} are not complete: start the `lorgnette portraits` "
+            "that draws them again, and it continues."
+        )
+    kind = config.kind if config.kind != "auto" else _kind(config.location, bool(config.features))
     if config.corrections and kind != "kaggle":
         raise SourceError(
             f"--corrections go over the labels of the published glasses set, and "
             f"{config.location} is read as a {kind}: leave them out, or put the labels right "
             "with a column of your own table."
         )
+    if kind == "table" and config.features:
+        return VectorTable(config, require_label=require_label)
     if kind == "table":
         return TableSource(config, require_label=require_label)
+    if kind == "folder" and config.features:
+        raise SourceError(
+            f"--features are columns of a table, and {config.location} is read as a folder: give "
+            "the table."
+        )
     for name in ("images", "path", "label", "id", "split"):
         if getattr(config, name):
             read = "folder, where directories are the labels" if kind == "folder" else _PUBLISHED
@@ -52,7 +74,9 @@ def open_source(config: SourceConfig, *, require_label: bool = True) -> Source:
             f"--group describes a folder or a table, and {config.location} is read as a "
             f"{_PUBLISHED}: leave it out, or say that the kind is folder."
         )
-    return open_kaggle(config.location, config.corrections, require_label=require_label)
+    return open_kaggle(
+        config.location, config.corrections, config.features, require_label=require_label
+    )
 
 
 def left_out(source: Source) -> dict[str, int]:
@@ -67,14 +91,14 @@ def left_out(source: Source) -> dict[str, int]:
 _PUBLISHED = "published set, whose layout says what is what"
 
 
-def _kind(location: str) -> str:
+def _kind(location: str, vectors: bool) -> str:
     """Folder, table or published set, by what is at a location."""
     storage = Storage.at(location)
     accepted = f"a source is a folder with one directory per class, or a {', '.join(SUFFIXES)} file"
     if not location:
         raise SourceError(f"No source was given: {accepted}.")
     if storage.is_directory():
-        return "kaggle" if find(location) else "folder"
+        return "kaggle" if find(location, images=not vectors) else "folder"
     if not storage.exists():
         parent = Path(storage.root).parent
         near = parent.iterdir() if storage.is_local and parent.is_dir() else ()

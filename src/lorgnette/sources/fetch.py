@@ -25,8 +25,10 @@ from lorgnette.lock import locked
 from lorgnette.progress import say
 from lorgnette.sources.download import Archive, download
 from lorgnette.sources.kaggle_client import Release, connected, release
+from lorgnette.sources.places import local_directory
+from lorgnette.sources.published import PAIRS_INSIDE, PORTRAITS_INSIDE, SIDES, TABLES
 from lorgnette.sources.unpack import ensure_space, in_words, unpack
-from lorgnette.storage import Storage, is_url, refusals
+from lorgnette.storage import Storage, refusals
 
 INFO = "fetch.json"
 """Its presence says that a fetch is complete."""
@@ -53,19 +55,16 @@ class KaggleSet:
     pictures: Mapping[str, int]
 
 
-_FACES = "faces-spring-2020/faces-spring-2020"
-_COMICS = "face2comics_v2.0.0_by_Sxela/face2comics_v2.0.0_by_Sxela"
-
 SETS: Mapping[str, KaggleSet] = {
     "glasses": KaggleSet(
         "jeffheaton/glasses-or-no-glasses",
-        rows={"train.csv": 4500, "test.csv": 500},
-        pictures={f"{_FACES}/*.png": 5000},
+        rows=dict(zip(TABLES, (4500, 500), strict=True)),
+        pictures={f"{PORTRAITS_INSIDE}/*.png": 5000},
     ),
     "comics": KaggleSet(
         "defileroff/comic-faces-paired-synthetic-v2",
         rows={},
-        pictures={f"{_COMICS}/faces/*.jpg": 10_000, f"{_COMICS}/comics/*.jpg": 10_000},
+        pictures={f"{PAIRS_INSIDE}/{side}/*.jpg": 10_000 for side in reversed(SIDES)},
     ),
 }
 """The sets that can be fetched, by name."""
@@ -126,7 +125,7 @@ def fetch(name: str, out: str | os.PathLike[str]) -> Fetched:
     """
     if name not in SETS:
         raise ConfigError(f"There is no set '{name}' to fetch: {nearest(name, SETS)}")
-    storage = _place(out)
+    storage = local_directory(out, "A set is fetched into")
     if storage.exists(INFO):
         return _finished(name, storage)
     with contextlib.ExitStack() as stack:
@@ -276,19 +275,6 @@ def _count(name: str, root: Path) -> dict[str, int]:
     for pattern in known.pictures:
         counts[pattern] = sum(1 for _ in root.glob(pattern))
     return counts
-
-
-def _place(out: str | os.PathLike[str]) -> Storage:
-    """The directory to fetch into."""
-    if is_url(os.fspath(out)):
-        raise ConfigError(
-            f"A set is fetched into a directory of this machine, not to {os.fspath(out)}: fetch "
-            "it here, then copy it there."
-        )
-    storage = Storage.at(out)
-    if Path(storage.root).exists() and not storage.is_directory():
-        raise ConfigError(f"{storage.root} is a file: give a directory, a new or an empty one.")
-    return storage
 
 
 def _begun(name: str, storage: Storage) -> _State | None:

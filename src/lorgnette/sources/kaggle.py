@@ -23,7 +23,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,19 +35,18 @@ from lorgnette.progress import say
 from lorgnette.sources.base import BATCH_ROWS, RECORD
 from lorgnette.sources.folder import Entry, side
 from lorgnette.sources.labels import BLANK, Codes, Ids, Labels, known_ids, places_of, verdicts
+from lorgnette.sources.published import CLASSES, PAIRS, PORTRAITS, SIDES, TABLES
+from lorgnette.sources.reader import Vectors
 from lorgnette.sources.table import file_facts
+from lorgnette.sources.vectors import columns_of
 from lorgnette.storage import Storage, refusals
-
-PORTRAITS = "faces-spring-2020"
-PAIRS = "face2comics_v2.0.0_by_Sxela"
-TABLES = ("train.csv", "test.csv")
-SIDES = ("comics", "faces")
-CLASSES = ("no_glasses", "glasses")
-"""What the values 0 and 1 of the column `glasses` mean."""
 
 UNDECIDABLE = "undecidable"
 UNNAMED = "not named NUMBER.jpg"
 """Why rows are left out: keys of `excluded`."""
+
+DOUBTFUL = 0.3
+"""A larger share of changed labels makes one ask whether the corrections are of this set."""
 
 _FILE = re.compile(r"(0|[1-9][0-9]{0,17})\.jpg")
 
@@ -61,17 +60,21 @@ class Place(NamedTuple):
     images: str
 
 
-def find(location: str) -> Place | None:
+def find(location: str, *, images: bool = True) -> Place | None:
     """The published set in a directory, known by the names of its parts; None if there is none.
 
     The directory is the download, or one of those that the download doubles.
 
     Args:
         location: a directory or a URL.
+        images: whether those of the glasses set must be there; its tables may come alone.
 
     Raises:
         SourceError: both sets are there.
     """
+    storage = Storage.at(location)
+    if not images and any(map(storage.exists, TABLES)):
+        return Place("glasses", storage.root, "")
     found = [place for place in (_glasses(location), _comics(location)) if place]
     if len(found) > 1:
         raise SourceError(
@@ -82,20 +85,26 @@ def find(location: str) -> Place | None:
 
 
 def open_kaggle(
-    location: str, corrections: str | None = None, *, require_label: bool = True
+    location: str,
+    corrections: str | None = None,
+    features: str | None = None,
+    *,
+    require_label: bool = True,
 ) -> GlassesSource | ComicsSource:
     """The published set in a directory.
 
     Args:
         location: a directory or a URL.
         corrections: a table of labels that go over the given ones; glasses only.
+        features: the columns of vectors (see `columns_of`) where these are wanted instead of the
+            images; glasses only.
         require_label: whether a glasses set without any labels is refused.
 
     Raises:
         SourceError: none of the two is there, or it cannot be read.
     """
     storage = Storage.at(location)
-    place = find(location)
+    place = find(location, images=not features)
     if place is None and all(storage.is_directory(name) for name in SIDES):
         place = Place("comics", "", storage.root)
     if place is None:
@@ -105,12 +114,19 @@ def open_kaggle(
             f"neither ({_content(storage)}): give the folder that the download was unpacked "
             "into, or leave the kind out."
         )
+    if place.layout == "glasses" and features:
+        return GlassesVectors(place, features, corrections, require_label=require_label)
     if place.layout == "glasses":
         return GlassesSource(place, corrections, require_label=require_label)
     if corrections:
         raise SourceError(
             f"Corrections are for the glasses set, and {storage.root} is the comic one, whose "
             "directories are the labels: leave --corrections out."
+        )
+    if features:
+        raise SourceError(
+            f"--features are columns of a table, and {storage.root} is the comic set, which has "
+            "only images: leave them out."
         )
     return ComicsSource(place)
 
@@ -137,8 +153,16 @@ class GlassesSource:
         Raises:
             SourceError: a column is missing, there is no image, or there are no corrections.
         """
+        self._open_tables(place, corrections, require_label)
         self.storage = Storage.at(place.images)
         self.images = self.storage.root
+        if self.storage.is_local and not _has_portraits(self.storage):
+            raise SourceError(
+                f"The images of {self.tables[0].location} are face-ID.png in {self.images}, "
+                f"and none is there ({_content(self.storage)}): complete the download."
+            )
+
+    def _open_tables(self, place: Place, corrections: str | None, require_label: bool) -> None:
         self.excluded: Counter[str] = Counter()
         """Rows that the last `records()` left out on purpose: reason -> number."""
         folder = Storage.at(place.tables)
@@ -155,47 +179,108 @@ class GlassesSource:
                 "complete the download, or give labels with --corrections."
             )
         self.corrections = _corrections(corrections, folder) if corrections else None
-        if self.storage.is_local and not _has_portraits(self.storage):
-            raise SourceError(
-                f"The images of {self.tables[0].location} are face-ID.png in {self.images}, "
-                f"and none is there ({_content(self.storage)}): complete the download."
-            )
+        self._require_label = require_label
         self._told = False
 
     def records(self) -> Iterator[pa.RecordBatch]:
         """See `Source.records`: in the order of the rows; holds at most 9 bytes of each."""
+        for table, ids, codes, _ in self._joined():
+            yield self._batch(table, ids, codes)
+
+    def _joined(self, features: Sequence[str] = ()) -> Iterator[tuple[Labels, Ids, Codes, Vectors]]:
+        """Rows with the labels in force, and their numbers; what is left out is counted."""
         self.excluded.clear()
         known = known_ids(self.tables)
-        corrected = self._corrected(known, self.corrections) if self.corrections else None
+        corrected, strange = verdicts(known, self.corrections) if self.corrections else (None, 0)
+        given = changed = labelled = 0
         for table in self.tables:
-            for _, ids, codes in table.rows():
+            for _, ids, codes, numbers in table.vectors(features):
                 if corrected is not None:
                     places, here = places_of(ids, known)
                     if not here.all():
                         raise SourceError(f"{table.location} changed while it was being read.")
-                    codes = np.where(corrected[places] >= 0, corrected[places], codes)
+                    right = np.where(corrected[places] >= 0, corrected[places], codes)
+                    given += int((codes >= 0).sum())
+                    changed += int(((codes >= 0) & (right != codes)).sum())
                     kept = corrected[places] != BLANK
-                    ids, codes = ids[kept], codes[kept]
+                    ids, codes = ids[kept], right[kept]
+                    numbers = numbers[kept] if features else numbers
                     if not kept.all():
                         self.excluded[UNDECIDABLE] += int((~kept).sum())
+                labelled += int((codes >= 0).sum())
                 if len(ids):
-                    yield self._batch(ids, codes)
+                    yield table, ids, codes, numbers
+        if self._require_label and not labelled:
+            raise SourceError(
+                f"None of the rows of {self.tables[0].location} has a label in its column glasses: "
+                "complete the download, or give labels with --corrections."
+            )
+        if corrected is not None and not self._told:
+            self._tell(given, changed, strange)
 
-    def _corrected(self, known: Ids, corrections: Labels) -> Codes:
-        """The correction of each known id, (n,); says once what was passed over."""
-        corrected, strange = verdicts(known, corrections)
-        if strange and not self._told:
-            say(f"{strange:,} corrections are for ids that are not here, and were passed over.")
+    def _tell(self, given: int, changed: int, strange: int) -> None:
+        """Say once what the corrections did; those of another set would change half the labels."""
         self._told = True
-        return corrected
+        if strange:
+            say(f"{strange:,} corrections are for ids that are not here, and were passed over.")
+        if given:
+            doubt = changed / given > DOUBTFUL
+            say(
+                f"The corrections change {changed:,} of {given:,} given labels "
+                f"({changed / given:.1%}){': are they of this set?' if doubt else '.'}"
+            )
 
-    def _batch(self, ids: Ids, codes: Codes) -> pa.RecordBatch:
+    def _batch(self, table: Labels, ids: Ids, codes: Codes) -> pa.RecordBatch:
         names = pa.array(ids).cast(pa.string())
         paths = pc.binary_join_element_wise("face-", names, ".png", "")
-        labels = pa.array(CLASSES).take(pa.array(codes, mask=codes < 0))
-        nothing = pa.nulls(len(ids), pa.string())
         facts = file_facts(self.storage, paths.to_pylist())
+        return self._records(names, paths, codes, facts)
+
+    def _records(
+        self, names: pa.StringArray, paths: pa.StringArray, codes: Codes, facts: tuple[Any, Any]
+    ) -> pa.RecordBatch:
+        labels = pa.array(CLASSES).take(pa.array(codes, mask=codes < 0))
+        nothing = pa.nulls(len(names), pa.string())
         return pa.record_batch([names, paths, labels, nothing, nothing, *facts], schema=RECORD)
+
+
+class GlassesVectors(GlassesSource):
+    """The same rows with their latent vectors instead of images."""
+
+    def __init__(
+        self,
+        place: Place,
+        features: str,
+        corrections: str | None = None,
+        *,
+        require_label: bool = True,
+    ) -> None:
+        """Find the columns; read the headers only. See `GlassesSource` and `columns_of`."""
+        self._open_tables(place, corrections, require_label)
+        self.storage = Storage.at(place.tables)
+        self.images = self.storage.root
+        for table in self.tables:
+            columns = table.table.columns
+            self.features = columns_of(features, columns, table.location)
+            for name in table.columns.values():
+                if name in self.features:
+                    raise SourceError(
+                        f"Column '{name}' of {table.location} is no number to learn from: narrow "
+                        "--features, for example to v1..v512."
+                    )
+
+    def vectors(self) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
+        """See `VectorSource.vectors`."""
+        for table, ids, codes, numbers in self._joined(self.features):
+            yield self._batch(table, ids, codes), numbers
+
+    def _batch(self, table: Labels, ids: Ids, codes: Codes) -> pa.RecordBatch:
+        names = pa.array(ids).cast(pa.string())
+        file = posixpath.basename(table.location)
+        places = pc.binary_join_element_wise(f"{file} id", names, " ")
+        sizes, times = file_facts(self.storage, [file])
+        facts = tuple(pa.array(fact.to_pylist() * len(ids), pa.int64()) for fact in (sizes, times))
+        return self._records(names, places, codes, (facts[0], facts[1]))
 
 
 class ComicsSource:
@@ -281,10 +366,17 @@ def _glasses(location: str) -> Place | None:
     while posixpath.basename(root) == PORTRAITS:
         root = posixpath.dirname(root)
     tables = Storage.at(root)
-    if not tables.is_directory(PORTRAITS) or not any(map(tables.exists, TABLES)):
+    if not tables.is_directory(PORTRAITS):
         return None
     doubled = tables.is_directory(f"{PORTRAITS}/{PORTRAITS}")
     images = tables.locate(f"{PORTRAITS}/{PORTRAITS}" if doubled else PORTRAITS)
+    if not any(map(tables.exists, TABLES)):
+        if root == storage.root and storage.is_local and _has_portraits(Storage.at(images)):
+            raise SourceError(
+                f"The published glasses set has its labels in {TABLES[0]}, and {root} has the "
+                "images without it: complete the download, or say --source folder."
+            )
+        return None
     # Somebody may have sorted the images into classes: then they are a folder source like others.
     if root != storage.root and not _has_portraits(Storage.at(images)):
         return None

@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lorgnette.errors import SourceError, nearest
-from lorgnette.sources.reader import open_table
+from lorgnette.sources.reader import Vectors, open_table
 
 BLANK, UNCORRECTED = -1, -2
 """Beside 0 and 1 in arrays of labels: an empty value; no row for this id."""
+
+NO_VECTORS: Vectors = np.empty((0, 0), np.float32)
 
 Ids = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
@@ -67,15 +69,26 @@ class Labels:
         Raises:
             SourceError: an id is not a whole number, or a label neither 0, 1 nor blank.
         """
+        for row, ids, codes, _ in self.vectors(()):
+            yield row, ids, codes
+
+    def vectors(self, features: Sequence[str]) -> Iterator[tuple[int, Ids, Codes, Vectors]]:
+        """The same with columns of numbers: float32 (n, F), NaN where there is none."""
         row = self.table.first_row
-        for batch in self.table.batches(list(self.columns.values())):
+        texts = list(self.columns.values())
+        batches: Iterator[tuple[pa.RecordBatch, Vectors]] = (
+            self.table.numbers(texts, features)
+            if features
+            else ((batch, NO_VECTORS) for batch in self.table.batches(texts))
+        )
+        for batch, numbers in batches:
             ids = np.arange(len(batch), dtype=np.int64) + (row - self.table.first_row + 1)
             codes = np.full(len(batch), BLANK, np.int8)
             if "id" in self.columns:
                 ids = self._ids(batch.column(self.columns["id"]), row)
             if "glasses" in self.columns:
                 codes = self._codes(batch.column(self.columns["glasses"]), row)
-            yield row, ids, codes
+            yield row, ids, codes, numbers
             row += len(batch)
 
     def _ids(self, column: Any, row: int) -> Ids:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -28,6 +30,9 @@ _EXACT = float(1 << 53)
 """Whole floats below this are integers without loss."""
 
 
+Vectors = npt.NDArray[np.float32]
+
+
 class Table(Protocol):
     """A table of text."""
 
@@ -43,6 +48,16 @@ class Table(Protocol):
 
         Raises:
             SourceError: the file is not a table of its kind, or a column is not text or numbers.
+        """
+        ...
+
+    def numbers(
+        self, columns: Sequence[str], features: Sequence[str]
+    ) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
+        """The same with columns of numbers beside them: float32 (n, F), NaN where there is none.
+
+        Raises:
+            SourceError: likewise, or a value is not a number.
         """
         ...
 
@@ -100,6 +115,24 @@ class CsvTable:
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table.batches`."""
+        for batch in self._read(columns):
+            yield _text_batch(batch, columns, self.location)
+
+    def numbers(
+        self, columns: Sequence[str], features: Sequence[str]
+    ) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
+        """See `Table.numbers`."""
+        for batch in self._read(columns, features):
+            yield (
+                _text_batch(batch, columns, self.location),
+                _vectors(batch, features, self.location),
+            )
+
+    def _read(
+        self, columns: Sequence[str], features: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """At most `BATCH_ROWS` rows of columns of text and of columns of numbers."""
+        types = dict.fromkeys(features, pa.float32()) | dict.fromkeys(columns, pa.string())
         with self._complaints(), self._stream() as stream:
             reader = pa.csv.open_csv(
                 stream,
@@ -113,15 +146,15 @@ class CsvTable:
                     ignore_empty_lines=not self._keep_blank,
                 ),
                 convert_options=pa.csv.ConvertOptions(
-                    include_columns=list(columns),
-                    column_types={column: pa.string() for column in columns},
+                    include_columns=list(types),
+                    column_types=types,
                     strings_can_be_null=True,
                     null_values=[""],
                 ),
             )
             for block in reader:
                 for start in range(0, len(block), BATCH_ROWS):
-                    yield _text_batch(block.slice(start, BATCH_ROWS), columns, self.location)
+                    yield block.slice(start, BATCH_ROWS)
 
     def _stream(self) -> Any:
         file = self.storage.open(self.name)
@@ -147,6 +180,12 @@ class CsvTable:
             text = str(error).splitlines()[0]
             row = re.search(r"Row #(\d+)", text)
             place = f" (row {row[1]})" if row else ""
+            if wrong := re.search(r"CSV column #(\d+).*conversion error.*'(.*)'", text):
+                column = self.columns[int(wrong[1])] if int(wrong[1]) < len(self.columns) else "?"
+                raise SourceError(
+                    f"A feature is a column of numbers, and column '{column}' of {self.location} "
+                    f"has '{wrong[2]}'{place}: correct it, or choose other columns with --features."
+                ) from error
             if "invalid UTF8" in text:
                 raise self._not_utf8(place) from error
             if ragged := re.search(r"Expected (\d+) columns, got (\d+)", text):
@@ -187,6 +226,18 @@ class ParquetTable:
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
                 yield _text_batch(batch, columns, self.location)
 
+    def numbers(
+        self, columns: Sequence[str], features: Sequence[str]
+    ) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
+        """See `Table.numbers`."""
+        wanted = list(dict.fromkeys([*columns, *features]))
+        with self._file() as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+                yield (
+                    _text_batch(batch, columns, self.location),
+                    _vectors(batch, features, self.location),
+                )
+
     @contextlib.contextmanager
     def _file(self) -> Iterator[Any]:
         try:
@@ -223,6 +274,22 @@ def text(column: Any) -> pa.StringArray:
         column = pc.if_else(pc.is_nan(column), None, numbers)
     trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
     return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+
+
+def _vectors(batch: Any, features: Sequence[str], location: str) -> Vectors:
+    """Columns of numbers side by side, NaN where there is none: float32 (n, F)."""
+    vectors = np.empty((len(batch), len(features)), np.float32)
+    for place, name in enumerate(features):
+        column = batch.column(name)
+        try:
+            values = column.cast(pa.float32())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise SourceError(
+                f"A feature is a column of numbers, and column '{name}' of {location} holds "
+                f"{column.type}: choose other columns with --features."
+            ) from error
+        vectors[:, place] = values.to_numpy(zero_copy_only=False)
+    return vectors
 
 
 def _text_batch(batch: Any, columns: Sequence[str], location: str) -> pa.RecordBatch:

@@ -74,10 +74,7 @@ class TableSource:
             self.columns.pop("id", None)
         for role in ("path", *(["label"] if require_label else [])):
             if role not in self.columns:
-                raise SourceError(
-                    f"{self.table.location} has no column named {_either(USUAL[role])}: say which "
-                    f"one is the {role} with --{role}. {self._known()}"
-                )
+                raise self._lacks(role)
         first = next(self.table.batches([self.columns["path"]]), None)
         if not first:
             raise SourceError(f"{self.table.location} has a header and no rows.")
@@ -126,8 +123,21 @@ class TableSource:
             )
         return found[0] if found else None
 
+    def _otherwise(self) -> str:
+        """What to do where ids repeat."""
+        return f"the one with the path (--id {self.columns['path']}), whose repeats are numbered"
+
+    def _lacks(self, role: str) -> SourceError:
+        return SourceError(
+            f"{self.table.location} has no column named {_either(USUAL[role])}: say which one is "
+            f"the {role} with --{role}"
+            f"{', or which are numbers with --features' if role == 'path' else ''}. {self._known()}"
+        )
+
     def _known(self) -> str:
-        return f"Its columns: {', '.join(self.table.columns)}."
+        names = list(self.table.columns)
+        shown = names if len(names) <= 30 else [*names[:12], "…", *names[-3:]]
+        return f"Its columns: {', '.join(shown)}."
 
     def _location(self, images: str | None, path: str) -> str:
         """What paths are relative to: as told, the bucket of the first, or the table's folder."""
@@ -222,8 +232,7 @@ class TableSource:
                     raise SourceError(
                         f"Ids must be unique, and '{ids[place]}' in column "
                         f"'{self.columns['id']}' of {self.table.location} stands in rows {before} "
-                        f"and {row + place}: name another column with --id, or the one with the "
-                        f"path (--id {self.columns['path']}), whose repeats are numbered."
+                        f"and {row + place}: name another column with --id, or {self._otherwise()}."
                     )
 
 

@@ -19,13 +19,12 @@ from lorgnette.sources.portraits.drawing.brushes import Brush, ComicBrush, Photo
 from lorgnette.sources.portraits.drawing.canvas import Canvas
 from lorgnette.sources.portraits.drawing.face import Face, describe
 from lorgnette.sources.portraits.latent import DIMENSIONS
+from lorgnette.sources.portraits.plan import LARGEST, SMALLEST
 from lorgnette.sources.portraits.traits import Traits
 from lorgnette.sources.portraits.wearing import wearing
 
 Style = Literal["photo", "comic"]
 STYLES: tuple[Style, ...] = ("photo", "comic")
-SMALLEST, LARGEST = 16, 4096
-"""Edge lengths in pixels."""
 
 _TILE = 256
 """Edge of the tile of grain, in pixels."""

@@ -1,4 +1,4 @@
-"""The images of a layout: which are missing, and how they are drawn, in parallel.
+"""The images of a layout are drawn, in parallel: those that are missing.
 
 An image is written under a temporary name and renamed, so one that is there is whole.
 """
@@ -6,7 +6,6 @@ An image is written under a temporary name and renamed, so one that is there is 
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -23,6 +22,7 @@ from lorgnette.sources.portraits.encode import jpeg, png
 from lorgnette.sources.portraits.latent import BLOCK, Vectors, vectors
 from lorgnette.sources.portraits.layouts import Layout, blocks, given_labels
 from lorgnette.sources.portraits.noise import Bools, LabelNoise
+from lorgnette.sources.portraits.survey import entries
 from lorgnette.storage import Storage, refusals
 
 TEMPORARY = re.compile(r".*\.[0-9a-f]{8}\.tmp")
@@ -40,30 +40,29 @@ def draw_images(
     tree: Layout,
     noise: LabelNoise,
     seed: int,
-    portraits: int,
+    there: Bools,
     size: int,
     engine: Engine,
-) -> int:
-    """Draw the images that are missing; how many were there.
+) -> None:
+    """Draw the images that are missing.
 
     Args:
         storage: the directory.
         tree: the file tree.
         noise: of the labels.
         seed: of the portraits.
-        portraits: how many.
+        there: which are there; shape (files of a portrait, portraits), see `survey`.
         size: edge in pixels.
         engine: where they are drawn.
 
     Raises:
         EngineError: images could not be drawn.
     """
-    there = _there(storage, tree, portraits)
-    files = portraits * tree.files_each
+    files = there.size
     skipped = int(np.count_nonzero(there))
     if skipped == files:
         say(f"{storage.root} already holds all {files:,} images.")
-        return skipped
+        return
     if skipped:
         say(f"Continuing in {storage.root}: {skipped:,} of {files:,} images are already there.")
     share = max(1, (files - skipped) // (4 * engine.workers))  # something for every worker
@@ -79,23 +78,6 @@ def draw_images(
                     f"(attempts: {outcome.attempts}): {outcome.error}"
                 )
             meter.advance(outcome.value)
-    return skipped
-
-
-def _there(storage: Storage, tree: Layout, portraits: int) -> Bools:
-    """Which images are there: by folder, and by the number of the portrait.
-
-    Shape (folders, portraits). An empty file is none: a machine that lost power may leave it.
-    """
-    folders = list(dict.fromkeys(tree.folders))
-    there = np.zeros((len(folders), portraits), np.bool_)
-    pattern = re.compile(re.escape(tree.file).replace(r"\{\}", "(0|[1-9][0-9]*)"))
-    for row, folder in zip(there, folders, strict=True):
-        for entry in _entries(storage, folder):
-            match = pattern.fullmatch(entry.name)
-            if match and 0 <= (number := int(match[1]) - tree.first) < portraits:
-                row[number] = entry.stat().st_size > 0
-    return there
 
 
 def _missing(
@@ -105,7 +87,7 @@ def _missing(
     drawings: list[Drawing] = []
     for start, stop in blocks(there.shape[1]):
         here = there[:, start:stop]
-        numbers = np.flatnonzero(~(here.all(axis=0) if tree.pairs else here.any(axis=0)))
+        numbers = np.flatnonzero(~here.all(axis=0))
         if not len(numbers):
             continue
         given = given_labels(tree, noise, seed, start, stop).tolist()
@@ -149,15 +131,7 @@ def _block(seed: int, block: int) -> Vectors:
 def sweep(storage: Storage, tree: Layout) -> None:
     """Remove what a killed process had half written."""
     for folder in ("", *sorted(set(tree.folders))):
-        for entry in _entries(storage, folder):
-            if TEMPORARY.fullmatch(entry.name):
-                Path(entry.path).unlink(missing_ok=True)
-
-
-def _entries(storage: Storage, folder: str) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder; nothing if there is none. Not a list: there may be millions."""
-    try:
-        with refusals(storage.locate(folder)), os.scandir(storage.resolve(folder)) as entries:
-            yield from entries
-    except FileNotFoundError:
-        return
+        for entry in entries(storage, folder):
+            if TEMPORARY.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
+                with refusals(entry.path):
+                    Path(entry.path).unlink(missing_ok=True)

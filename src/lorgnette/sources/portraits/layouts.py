@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
+from lorgnette.sources.portraits import plan
 from lorgnette.sources.portraits.latent import BLOCK, DIMENSIONS, Vectors, vectors
 from lorgnette.sources.portraits.noise import Bools, LabelNoise, toss
 from lorgnette.sources.portraits.wearing import Floats, Wearing, wearing
+from lorgnette.sources.published import CLASSES, PAIRS_INSIDE, PORTRAITS_INSIDE, SIDES, TABLES
 
-LayoutName = Literal["glasses", "comics", "folders"]
+LayoutName = plan.LayoutName
 
 TRUTH = "truth.parquet"
 
@@ -51,29 +52,28 @@ class Layout:
         return 2 if self.pairs else 1
 
 
-_FACES = "faces-spring-2020/faces-spring-2020"
-_COMICS = "face2comics_v2.0.0_by_Sxela/face2comics_v2.0.0_by_Sxela"
+_COMIC, _FACE = SIDES
 
 LAYOUTS: dict[LayoutName, Layout] = {
     "glasses": Layout(
-        labels=("no_glasses", "glasses"),
-        folders=(_FACES, _FACES),
+        labels=CLASSES,
+        folders=(PORTRAITS_INSIDE, PORTRAITS_INSIDE),
         file="face-{}.png",
         first=1,
         pairs=False,
-        tables=("train.csv", "test.csv", "corrections.csv", TRUTH),
+        tables=(*TABLES, "corrections.csv", TRUTH),
     ),
     "comics": Layout(
-        labels=("faces", "comics"),
-        folders=(f"{_COMICS}/faces", f"{_COMICS}/comics"),
+        labels=(_FACE, _COMIC),
+        folders=(f"{PAIRS_INSIDE}/{_FACE}", f"{PAIRS_INSIDE}/{_COMIC}"),
         file="{}.jpg",
         first=0,
         pairs=True,
         tables=(TRUTH,),
     ),
     "folders": Layout(
-        labels=("no_glasses", "glasses"),
-        folders=("no_glasses", "glasses"),
+        labels=CLASSES,
+        folders=CLASSES,
         file="{}.png",
         first=1,
         pairs=False,

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lorgnette.errors import ConfigError, nearest
+from lorgnette.sources.portraits import plan
 from lorgnette.sources.portraits.latent import BLOCK, vectors
 from lorgnette.sources.portraits.wearing import Floats, Wearing, wearing
 
-NoiseKind = Literal["picture", "symmetric", "class"]
+NoiseKind = plan.NoiseKind
 
 LIMITS: dict[NoiseKind, float] = {"picture": 0.45, "symmetric": 0.5, "class": 0.25}
 """Rates stay below these: from there on most labels of a class, or of a kind of picture, would be

@@ -9,55 +9,31 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Self
 
+import numpy as np
 from pydantic import ValidationError
 
-from lorgnette import __version__
-from lorgnette.config import Settings
 from lorgnette.engines.base import Engine
 from lorgnette.errors import ConfigError, DatasetError, nearest
 from lorgnette.lock import locked
 from lorgnette.progress import say
+from lorgnette.sources.places import local_directory
 from lorgnette.sources.portraits.images import TEMPORARY, draw_images, sweep
-from lorgnette.sources.portraits.layouts import LAYOUTS, LayoutName
+from lorgnette.sources.portraits.layouts import LAYOUTS, Layout, LayoutName
 from lorgnette.sources.portraits.noise import LabelNoise, NoiseKind
 from lorgnette.sources.portraits.noise import label_noise as noise_of
-from lorgnette.sources.portraits.tables import Counts, write_tables
-from lorgnette.storage import Storage, is_url, refusals
+from lorgnette.sources.portraits.plan import LARGEST, PLAN, SMALLEST, Counts, Plan, Table
+from lorgnette.sources.portraits.survey import survey
+from lorgnette.sources.portraits.tables import intact, write_tables
+from lorgnette.sources.unpack import ensure_space
+from lorgnette.storage import Storage, refusals
 
-PLAN = "portraits.json"
-SIZES = (16, 4096)
-"""The smallest and the largest edge of an image in pixels."""
+_PIXEL = {".png": 1.4, ".jpg": 0.12}
+"""Bytes of an image a pixel, at the least of a mean: portraits as PNG have 1.57 of 256 pixels' edge
+and 1.57 of 1,024; as JPEG, both styles together, 0.30 and 0.20."""
 
-
-class Plan(Settings):
-    """What a directory of portraits holds, or is to hold; kept in portraits.json."""
-
-    format: int = 1
-    """Of this file."""
-    version: str = __version__
-    """Of Lorgnette; another may draw otherwise."""
-    layout: LayoutName
-    """The file tree."""
-    seed: int
-    """Of the vectors and the wrong labels."""
-    label_noise: float
-    """The share of wrong labels."""
-    noise_kind: NoiseKind | None
-    """What the wrong labels depend on; None where there are none."""
-    size: int | None
-    """Edge of the images in pixels; None where there are none."""
-    packages: dict[str, str] | None
-    """Versions of what draws and encodes them."""
-    n: int
-    """Portraits."""
-    counts: Counts | None = None
-    """Of the tables; None until they are written."""
-
-    def but(self, **changes: object) -> Self:
-        """The same plan with other values."""
-        return self.model_copy(update=changes)
+_ROW = 4000
+"""Bytes of a portrait in the tables of `glasses`, of which nearly all are its vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +43,14 @@ class Written:
     Attributes:
         out: the directory.
         layout: the file tree.
-        portraits: how many; `files` image files, of which `skipped` were there before.
-        files: image files; 0 without images.
-        skipped: image files that were there before and were not drawn again.
-        given: files by the label that they are given; in `glasses` only those of train.csv.
-        wrong: files whose given label is not the true one.
-        undecidable: files of which nobody can tell.
+        portraits: how many.
+        files: how many image files; 0 without images.
+        skipped: how many of them were there before and were not drawn again.
+        given: labelled files by the label that they are given. In `glasses` those of train.csv are
+            labelled, and in the other layouts all of them; without images, the files there would
+            be.
+        wrong: labelled files whose given label is not the true one.
+        undecidable: labelled files of which nobody can tell what is true.
     """
 
     out: str
@@ -101,7 +79,8 @@ def write_portraits(
 
     Killed and called again with the same arguments it continues, and ends with the same bytes.
     With a larger `n` it adds to what is there: portraits and their labels stay as they are, the
-    tables are written anew.
+    tables are written anew and replaced when all of them are whole. portraits.json is `complete`
+    when everything is there.
 
     Args:
         out: a local directory, new, empty, or holding the same portraits. Workers on other machines
@@ -124,10 +103,10 @@ def write_portraits(
         StorageError: the disk is full, or refuses to be written to.
         EngineError: portraits could not be drawn.
     """
-    noise = _check(out, layout, n, size, label_noise, noise_kind, seed, images)
-    storage = Storage.at(out)
+    noise = _check(layout, n, size, label_noise, noise_kind, seed, images)
+    storage = local_directory(out, "Portraits are written to")
     tree = LAYOUTS[layout]
-    plan = Plan(
+    wanted = Plan(
         packages=_packages() if images else None,
         layout=layout,
         seed=seed,
@@ -137,33 +116,39 @@ def write_portraits(
         n=n,
     )
     if storage.is_directory():
-        _agree(storage, plan)  # before the lock, which would leave a file among those of others
+        _agree(storage, wanted)  # before the lock, which would leave a file among those of others
     with locked(storage):
-        plan = _agree(storage, plan)
+        before, plan = _agree(storage, wanted)
         sweep(storage, tree)
-        counts = plan.counts
-        if counts is None or not all(storage.exists(table) for table in tree.tables):
-            for table in tree.tables:  # a table that is there is one of this plan
-                storage.remove(table)
-            _save(storage, plan.but(counts=None))
-            counts = write_tables(storage, layout, noise, seed, n, engine.workers)
+        there = survey(storage, tree, noise, seed, n) if images else np.ones((1, 0), np.bool_)
+        tables = _has_tables(storage, plan, tree)
+        _ensure_space(storage, plan, tree, 0 if tables else n, int(np.count_nonzero(~there)))
+        if not tables:
+            plan = _make_tables(storage, before, plan, noise, engine.workers)
         elif not images:
             say(f"{storage.root} already holds the tables of all {n:,} portraits.")
-        _save(storage, plan.but(counts=counts))
-        skipped = draw_images(storage, tree, noise, seed, n, size, engine) if images else 0
-        sweep(storage, tree)  # a worker may have outlived its killed parent for a moment
+        if images:
+            if not there.all():
+                _save(storage, plan.but(complete=False))
+            draw_images(storage, tree, noise, seed, there, size, engine)
+            sweep(storage, tree)  # a worker may have outlived its killed parent for a moment
+        if images or plan.size is None or (before and before.complete and before.n == n):
+            plan = plan.but(complete=True)
+            _save(storage, plan)
+        else:
+            say(f"The images in {storage.root} are not all drawn, and --no-images leaves it so.")
+    assert plan.counts is not None
     return Written(
         out=storage.root,
         layout=layout,
         portraits=n,
         files=n * tree.files_each if images else 0,
-        skipped=skipped,
-        **counts.model_dump(),
+        skipped=int(np.count_nonzero(there)),
+        **plan.counts.model_dump(),
     )
 
 
 def _check(
-    out: str | os.PathLike[str],
     layout: LayoutName,
     n: int,
     size: int,
@@ -173,20 +158,14 @@ def _check(
     images: bool,
 ) -> LabelNoise:
     """The noise, if the arguments make sense."""
-    if is_url(os.fspath(out)):
-        raise ConfigError(
-            f"Portraits are written to local directories only, got {os.fspath(out)}: write them to "
-            "one and copy it."
-        )
     if layout not in LAYOUTS:
         raise ConfigError(f"There is no layout '{layout}': {nearest(layout, LAYOUTS)}")
     if n < 1:
         raise ConfigError(f"The number of portraits must be at least 1, got {n}.")
     if seed < 0:
         raise ConfigError(f"The seed must be at least 0, got {seed}.")
-    low, high = SIZES
-    if not low <= size <= high:
-        raise ConfigError(f"The size must be from {low} to {high:,} pixels, got {size}.")
+    if not SMALLEST <= size <= LARGEST:
+        raise ConfigError(f"The size must be from {SMALLEST} to {LARGEST:,} pixels, got {size}.")
     if not images and "train.csv" not in LAYOUTS[layout].tables:
         raise ConfigError(
             f"The layout {layout} consists of images, so it cannot be written without them: only "
@@ -194,7 +173,7 @@ def _check(
         )
     pairs = LAYOUTS[layout].pairs
     noise = noise_of(rate, kind or ("symmetric" if pairs else "picture"))
-    if pairs and rate and noise.kind != "symmetric":
+    if pairs and noise.kind != "symmetric":
         raise ConfigError(
             f"In the layout {layout} label noise swaps the two files of a pair, whatever they "
             f"show: its kind must be 'symmetric', got '{noise.kind}'; leave the kind out."
@@ -202,8 +181,8 @@ def _check(
     return noise
 
 
-def _agree(storage: Storage, plan: Plan) -> Plan:
-    """The plan to follow, with the counts of tables that are there.
+def _agree(storage: Storage, plan: Plan) -> tuple[Plan | None, Plan]:
+    """The plan that is there, if any, and the plan to follow, with the tables that are there.
 
     Raises:
         DatasetError: the directory holds something else.
@@ -212,7 +191,7 @@ def _agree(storage: Storage, plan: Plan) -> Plan:
         before = Plan.model_validate_json(storage.read(PLAN))
     except FileNotFoundError:
         _refuse_others(storage)
-        return plan
+        return None, plan
     except ValidationError as error:
         raise DatasetError(
             f"{storage.locate(PLAN)} is damaged, or of another version of Lorgnette: choose "
@@ -226,16 +205,56 @@ def _agree(storage: Storage, plan: Plan) -> Plan:
     changes = [
         f"{name.replace('_', ' ')} ({_short(old[name])} before, {_short(new[name])} now)"
         for name in Plan.model_fields
-        if name not in ("n", "counts") and old[name] != new[name]
+        if name not in ("n", "counts", "tables", "complete") and old[name] != new[name]
     ]
-    if plan.n < before.n:
+    if plan.n < before.n and before.counts is not None:
         changes.append(f"n ({before.n:,} before, {plan.n:,} now, and it can only grow)")
     if changes:
         raise DatasetError(
             f"{storage.root} holds portraits that were made otherwise; what differs: "
             f"{', '.join(changes)}. Choose another directory, or remove this one."
         )
-    return plan.but(counts=before.counts if plan.n == before.n else None)
+    return before, before if plan.n == before.n else plan
+
+
+def _has_tables(storage: Storage, plan: Plan, tree: Layout) -> bool:
+    """Whether the tables of a plan are there; in a complete directory large ones go by size."""
+    if plan.counts is None or plan.tables is None or set(plan.tables) != set(tree.tables):
+        return False
+    return intact(storage, plan.tables, thoroughly=not plan.complete)
+
+
+def _make_tables(
+    storage: Storage, before: Plan | None, plan: Plan, noise: LabelNoise, threads: int
+) -> Plan:
+    """Write the tables; the plan with what came of it, which is saved.
+
+    More portraits than before: the plan and the tables that are there stay until the new tables are
+    whole. Then first the plan is replaced, so that after a kill it is seen that they are not its.
+    """
+    if before is None or before.counts is None or before.n == plan.n:
+        _save(storage, plan.but(complete=False))
+
+    def ready(counts: Counts, tables: dict[str, Table]) -> None:
+        nonlocal plan
+        plan = plan.but(counts=counts, tables=tables, complete=False)
+        _save(storage, plan)
+
+    write_tables(storage, plan.layout, noise, plan.seed, plan.n, threads, ready)
+    return plan
+
+
+def _ensure_space(storage: Storage, plan: Plan, tree: Layout, rows: int, images: int) -> None:
+    """See that the disk can hold rows of tables and images, as far as can be told before.
+
+    Raises:
+        StorageError: it clearly cannot.
+    """
+    needed = images * (plan.size or 0) ** 2 * _PIXEL[Path(tree.file).suffix]
+    if "train.csv" in tree.tables:
+        needed += rows * _ROW
+    if needed:
+        ensure_space(Path(storage.root), int(needed), "What is still to be written")
 
 
 def _packages() -> dict[str, str]:
