@@ -30,7 +30,7 @@ LAYERS = [
     ["evaluation", "training", "serving"],
     ["model", "rundir", "predictions", "devices", "models"],
     ["dataset"],
-    ["sources", "engines", "lock", "progress", "resolve"],
+    ["sources", "engines", "lock", "progress", "resolve", "memory"],
     ["storage", "config"],
     ["errors"],
 ]

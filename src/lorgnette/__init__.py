@@ -1,7 +1,7 @@
 """Lorgnette: from a pile of images with half-trusted labels to a classifier that can be trusted.
 
-The verbs are functions with the names of the commands: `run`, `prepare`, `train`, `evaluate`,
-`predict`. The nouns are what they leave on disk: `Dataset`, `Run`, `Predictions`.
+The verbs are functions with the names of the commands: `run`, `prepare`, `train`, `crossval`,
+`evaluate`, `predict`. The nouns are what they leave on disk: `Dataset`, `Run`, `Predictions`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lorgnette.api import evaluate, load_model, predict, prepare, run, train
+    from lorgnette.api import crossval, evaluate, load_model, predict, prepare, run, train
     from lorgnette.config import Config, PrepareConfig, SourceConfig
     from lorgnette.dataset.store import Dataset
     from lorgnette.errors import LorgnetteError
@@ -27,6 +27,7 @@ __all__ = [
     "PrepareConfig",
     "Run",
     "SourceConfig",
+    "crossval",
     "evaluate",
     "load_config",
     "load_model",
@@ -44,6 +45,7 @@ _HOMES = {
     "PrepareConfig": "config:PrepareConfig",
     "Run": "rundir:Run",
     "SourceConfig": "config:SourceConfig",
+    "crossval": "api:crossval",
     "evaluate": "api:evaluate",
     "load_config": "resolve:load",
     "load_model": "api:load_model",

@@ -77,6 +77,25 @@ def train(
     return pipeline.train(location, config or load(), os.fspath(out), overwrite=overwrite)
 
 
+def crossval(
+    dataset: Location | Dataset,
+    out: Location,
+    config: Config | None = None,
+    *,
+    k: int = 10,
+    repeats: int = 1,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train and judge k folds; the facts of `lorgnette.evaluation.crossval.crossvalidate`."""
+    from lorgnette import pipeline
+
+    location = dataset.location if isinstance(dataset, Dataset) else os.fspath(dataset)
+    _, found = pipeline.crossval(
+        location, config or load(), os.fspath(out), k=k, repeats=repeats, overwrite=overwrite
+    )
+    return found
+
+
 def evaluate(
     run: Location | Run, data: Location | SourceConfig | Dataset | None = None
 ) -> dict[str, Any]:
@@ -117,6 +136,9 @@ def _prepared(run: Run, data: Location | SourceConfig) -> Dataset:
         if Storage.at(location).exists(INFO):
             return Dataset.load(location)
         data = SourceConfig(location=location)
+    own = run.config.source
+    if own.features and data.features is None:
+        data = data.model_copy(update={"features": own.features})
     described = data.model_dump_json(exclude_none=True)
     place = run.root / "data" / hashlib.sha256(described.encode()).hexdigest()[:12]
     return prepare(data, place, run.config.prepare)

@@ -36,26 +36,50 @@ class ModelSpec(Settings):
     """The family and its settings."""
     classes: tuple[str, ...]
     """The classes, in the order of the probabilities."""
+    features: tuple[str, ...] = ()
+    """The columns of numbers, in their order, where items are vectors; empty for images."""
+    impute: bool = False
+    """Whether the training mean stands in for a number that a vector lacks."""
     size: int
-    """The edge of the images in pixels."""
+    """The edge of the images in pixels; 0 for vectors."""
     color: Literal["rgb", "gray"]
     """What the channels are."""
     fit: Literal["crop", "pad", "stretch"]
     """How an image that is not square was made so."""
     mean: tuple[float, ...]
-    """Subtracted from each channel, in grey levels."""
+    """Subtracted from each channel, in grey levels, or from each feature."""
     deviation: tuple[float, ...]
-    """What each channel is divided by then."""
+    """What each channel or feature is divided by then."""
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of images, (F,) of vectors."""
+        if self.features:
+            return (len(self.features),)
         return (3 if self.color == "rgb" else 1, self.size, self.size)
 
+    @property
+    def things(self) -> str:
+        """What the model takes: `vectors` or `images`."""
+        return "vectors" if self.features else "images"
 
-def standardise(images: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Grey levels to zero mean and unit deviation: (N, C, H, W), float."""
-    return (images - mean[:, None, None]) / deviation[:, None, None]
+
+def as_input(items: Tensor) -> Tensor:
+    """Items as they are stored, to what networks take.
+
+    Uint8 (N, H, W, C) becomes float (N, C, H, W), channels last in memory; vectors stay (N, F).
+    """
+    return items.permute(0, 3, 1, 2).float() if items.ndim == 4 else items.float()
+
+
+def standardise(inputs: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Inputs with zero mean and unit deviation: (N, C, H, W) by channel, or (N, F) by feature.
+
+    A number that a vector lacks (NaN) becomes 0, which is the mean.
+    """
+    if inputs.ndim == 2:
+        return torch.nan_to_num((inputs - mean) / deviation, nan=0.0)
+    return (inputs - mean[:, None, None]).div_(deviation[:, None, None])
 
 
 def to_probabilities(logits: Tensor) -> Tensor:
@@ -83,6 +107,7 @@ class Model:
     @classmethod
     def of(cls, spec: ModelSpec, network: nn.Module, device: Device) -> Model:
         """A model ready to predict; the network is put in evaluation mode."""
+        device = device.exact() if spec.features else device
         return cls(spec, device.place(network).eval(), device)
 
     def save(self, storage: Storage) -> None:
@@ -122,24 +147,25 @@ class Model:
         return cls.of(spec, network, device)
 
     @torch.inference_mode()
-    def probabilities(self, pixels: NDArray[np.uint8] | Tensor, batch: int = 256) -> NDArray[Any]:
-        """What the model thinks of prepared images.
+    def probabilities(self, items: NDArray[Any] | Tensor, batch: int = 256) -> NDArray[Any]:
+        """What the model thinks of prepared items.
 
         Args:
-            pixels: uint8 (N, H, W, C) as `prepare` makes them with the model's size and colour.
-            batch: images per step.
+            items: uint8 (N, H, W, C) as `prepare` makes them with the model's size and colour, or
+                float32 (N, F).
+            batch: items per step.
 
         Returns:
             float32 (N, K), rows summing to 1.
         """
-        tensor = torch.from_numpy(pixels) if isinstance(pixels, np.ndarray) else pixels
+        tensor = torch.from_numpy(items) if isinstance(items, np.ndarray) else items
         mean = torch.tensor(self.spec.mean, device=self.device.torch)
         deviation = torch.tensor(self.spec.deviation, device=self.device.torch)
         found = [np.empty((0, len(self.spec.classes)), np.float32)]
         for part in torch.split(tensor, batch):
-            images = part.to(self.device.torch).permute(0, 3, 1, 2).float()
+            inputs = as_input(part.to(self.device.torch))
             with self.device.autocast():
-                logits = self.network(standardise(images, mean, deviation))
+                logits = self.network(standardise(inputs, mean, deviation))
             found.append(to_probabilities(logits).cpu().numpy())
         return np.concatenate(found)
 

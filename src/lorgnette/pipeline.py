@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorgnette.config import Config
 from lorgnette.dataset.prepare import prepare
@@ -20,7 +20,11 @@ from lorgnette.dataset.split import split
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines import open_engine
 from lorgnette.lock import locked
+from lorgnette.progress import say
 from lorgnette.rundir import Run
+
+if TYPE_CHECKING:
+    from lorgnette.evaluation.crossval import Together
 
 
 def run(config: Config, out: str, *, dataset: str | None = None, overwrite: bool = False) -> Run:
@@ -53,16 +57,42 @@ def run(config: Config, out: str, *, dataset: str | None = None, overwrite: bool
 def train(dataset: str, config: Config, out: str, *, overwrite: bool = False) -> Run:
     """Train and evaluate on a prepared dataset and leave a run; see `run`."""
     prepared = Dataset.load(dataset)
-    config = config.model_copy(
-        update={"source": prepared.info.source, "prepare": prepared.info.prepare}
-    )
+    config = _as_prepared(config, prepared)
     run = Run(out)
     with locked(run.storage):
         if overwrite:
             run.clear()
-        run.begin(config, dataset)
+        run.begin(config, prepared.location)
         learn(prepared, config, run)
     return run
+
+
+def crossval(
+    dataset: str,
+    config: Config,
+    out: str,
+    *,
+    k: int = 10,
+    repeats: int = 1,
+    together: Together = "auto",
+    overwrite: bool = False,
+) -> tuple[Run, dict[str, Any]]:
+    """Train and judge k folds and leave a run with a page; returns the facts too.
+
+    See `lorgnette.evaluation.crossval.crossvalidate`.
+    """
+    from lorgnette.evaluation.crossval import clear, crossvalidate
+    from lorgnette.report.crossval import write
+
+    prepared = Dataset.load(dataset)
+    config = _as_prepared(config, prepared)
+    run = Run(out)
+    with locked(run.storage):
+        if overwrite:
+            clear(run)
+        found = crossvalidate(prepared, config, run, k=k, repeats=repeats, together=together)
+        write(run.root)
+    return run, found
 
 
 def learn(dataset: Dataset, config: Config, run: Run) -> dict[str, Any]:
@@ -87,6 +117,30 @@ def learn(dataset: Dataset, config: Config, run: Run) -> dict[str, Any]:
     with _timed(run, "report"):
         write(run.root)
     return figures
+
+
+def _as_prepared(config: Config, dataset: Dataset) -> Config:
+    """The configuration with the dataset's own source and preparation.
+
+    A recipe that was written for images of another kind says so: its figures mean something else.
+    """
+    info = dataset.info
+    if config.recipe != "default":
+        asked, made = config.prepare, info.prepare
+        differ = [
+            f"{name} {_short(getattr(asked, name))} (prepared: {_short(getattr(made, name))})"
+            for name in ("size", "color")
+            if not info.features and getattr(asked, name) != getattr(made, name)
+        ]
+        if bool(config.source.features) != bool(info.features):
+            differ = [f"{'vectors' if config.source.features else 'images'} ({dataset.things})"]
+        if differ:
+            say(f"The recipe {config.recipe} is made for {', '.join(differ)}.")
+    return config.model_copy(update={"source": info.source, "prepare": info.prepare})
+
+
+def _short(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 @contextlib.contextmanager

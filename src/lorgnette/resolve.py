@@ -125,7 +125,7 @@ def _assign(data: dict[str, Any], key: str, value: Any) -> None:
 
 def _sentence(error: ValidationError, origin: str) -> str:
     """The first finding of a validation as: the rule, what came, what to do."""
-    finding = error.errors()[0]
+    finding = _deepest(error)
     families = {name for member in get_args(get_args(ModelConfig)[0]) for name in _family(member)}
     location = [str(part) for part in finding["loc"] if str(part) not in families]
     # Pydantic names the tried members of a union ("tuple[...]", "constrained-int"): not settings.
@@ -142,7 +142,23 @@ def _sentence(error: ValidationError, origin: str) -> str:
     rule = rule[0].lower() + rule[1:]
     if finding["type"] == "value_error":
         return f"Setting {name or 'model'}: {rule} ({origin})."
-    return f"Setting {name}: {rule}, got {received!r} ({origin})."
+    hint = ""
+    if finding["type"] == "literal_error" and isinstance(received, str):
+        known = re.findall("'([^']+)'", finding["ctx"]["expected"])
+        close = nearest(received, known)
+        hint = f": {close}" if close.startswith("did you mean") else ""
+    return f"Setting {name}: {rule}, got {received!r} ({origin}){hint or '.'}"
+
+
+def _deepest(error: ValidationError) -> Any:
+    """The first finding; of a list that was tried as one value first, what is wrong inside it."""
+    first, *others = error.errors()
+    if isinstance(first["input"], list | tuple):
+        above = first["loc"][:-1]
+        for other in others:
+            if other["loc"][: len(above)] == above and len(other["loc"]) > len(first["loc"]):
+                return other
+    return first
 
 
 def _family(member: type[BaseModel]) -> tuple[str, ...]:

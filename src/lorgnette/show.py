@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from lorgnette.progress import say
 from lorgnette.report import words
 
 if TYPE_CHECKING:
+    from lorgnette.models.summary import RecipeSummary
     from lorgnette.sources.portraits.write import Written
 
 HEADLINES = {
@@ -89,9 +90,12 @@ def portraits(written: Written) -> None:
     say(f"Their labels say {labels}; {written.wrong:,} of these are wrong{torn}.")
 
 
-def recipes(headers: Mapping[str, str]) -> None:
-    """Print the names of recipes and what stands at their heads."""
-    table = Table("recipe", "what it is", box=None, header_style="dim")
-    for name, header in headers.items():
-        table.add_row(name, header.replace("# ", "").replace("#", ""))
+def recipes(found: Sequence[RecipeSummary]) -> None:
+    """Print the names of recipes, how many values their networks learn, and what they are."""
+    table = Table("recipe", box=None, header_style="dim")
+    table.add_column("parameters", justify="right")
+    table.add_column("what it is")
+    for each in found:
+        count = "" if each.parameters is None else f"{each.parameters:,}"
+        table.add_row(each.name, count, each.title)
     Console(highlight=False).print(table)

@@ -99,7 +99,7 @@ def test_two_classes_with_everything(tmp_path: Path) -> None:
     for part in (
         "64 images",
         "The file is empty.",
-        "The same picture under two labels",
+        "The same image under two labels",
         "Augmentation",
         "design effect",
         "All 3 wrong answers",

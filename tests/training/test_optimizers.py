@@ -60,6 +60,62 @@ def test_one_step_of_sgd_against_the_formula() -> None:
     assert layer.weight.item() == pytest.approx(1 - 0.1 * (2 + 0.9 * 2))  # Nesterov's first step
 
 
+def test_adam_with_the_epsilon_of_keras_against_the_formula() -> None:
+    """Kingma & Ba's second formulation, over small gradients, where epsilon counts."""
+    settings = OptimizerConfig(name="adam", lr=0.1, weight_decay=0.0, betas=(0.9, 0.999),
+                               epsilon=1e-3, epsilon_form="keras")  # fmt: skip
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    optimizer = build_optimizer(layer, settings)
+    weight, m, v = 1.0, 0.0, 0.0
+    for step in range(1, 8):
+        gradient = 1e-2 * math.sin(step)
+        optimizer.zero_grad()
+        torch.autograd.backward((layer.weight * gradient).sum())
+        if step == 4:  # a training that goes on from its checkpoint
+            state = optimizer.state_dict()
+            optimizer = build_optimizer(layer, settings)
+            optimizer.load_state_dict(state)
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        rate = 0.1 * math.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        weight -= rate * m / (math.sqrt(v) + 1e-3)
+        assert layer.weight.item() == pytest.approx(weight, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_contiguous_state_serves_weights_that_are_channels_last(name: str) -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settings = OptimizerConfig.model_validate({"name": name, "lr": 0.1})
+
+    def step(optimizer: torch.optim.Optimizer, seed: int) -> None:
+        torch.manual_seed(seed)
+        for p in layer.parameters():
+            p.grad = torch.empty_like(p).copy_(torch.randn(p.shape))
+        optimizer.step()
+
+    optimizer = build_optimizer(layer, settings)
+    step(optimizer, 0)
+    held = [p.detach().clone() for p in layer.parameters()]
+    state = optimizer.state_dict()
+    state["state"] = {
+        index: {key: value.clone(memory_format=torch.contiguous_format) if torch.is_tensor(value)
+                else value for key, value in parts.items()}
+        for index, parts in state["state"].items()
+    }  # fmt: skip
+    step(optimizer, 1)
+    expected = [p.detach().clone() for p in layer.parameters()]
+    with torch.no_grad():
+        for p, value in zip(layer.parameters(), held, strict=True):
+            p.copy_(value)
+    again = build_optimizer(layer, settings)
+    again.load_state_dict(state)
+    step(again, 1)
+    for p, value in zip(layer.parameters(), expected, strict=True):
+        assert torch.equal(p, value)
+
+
 def test_the_average_follows_its_formula() -> None:
     layer = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(layer.weight)

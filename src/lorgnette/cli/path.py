@@ -300,8 +300,10 @@ def recipes(
         else:
             print(resolve.header(name) + "\n\n" + resolve.dump(resolved))
         return
-    names = resolve.recipe_names()
+    from lorgnette.models.summary import recipe_summaries
+
+    found = list(recipe_summaries())
     if as_json:
-        print(json.dumps({each: resolve.header(each) for each in names}))
+        print(json.dumps({each.name: each._asdict() for each in found}))
         return
-    show.recipes({each: resolve.header(each) for each in names})
+    show.recipes(found)

@@ -29,7 +29,7 @@ from lorgnette.errors import StorageError
 from lorgnette.storage import Storage
 
 if TYPE_CHECKING:
-    from lorgnette.dataset.prepare import Piece
+    from lorgnette.dataset.pieces import Piece
 
 REMOTE_READS = 16
 """Files of an object store that one worker fetches at the same time."""

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lorgnette.config import EvaluateConfig
-from lorgnette.dataset.split import Split, split
+from lorgnette.dataset.split import Split
 from lorgnette.dataset.store import Dataset
 from lorgnette.errors import DatasetError
 from lorgnette.evaluation import metrics
@@ -37,7 +38,7 @@ def predict_items(model: Model, dataset: Dataset, rows: NDArray[np.int64]) -> Pr
     """
     _check_kind(model, dataset)
     probabilities = [np.empty((0, len(model.spec.classes)), np.float32)]
-    with progress("Predicting", len(rows), "images") as meter:
+    with progress("Predicting", len(rows), dataset.things) as meter:
         for start in range(0, len(rows), BATCH_ITEMS):
             pixels = dataset.read(rows[start : start + BATCH_ITEMS], model.spec.size)
             probabilities.append(model.probabilities(pixels))
@@ -112,8 +113,11 @@ def judge(predictions: Predictions, settings: EvaluateConfig) -> dict[str, Any]:
 def _seen(dataset: Dataset, run: Run) -> NDArray[np.bool_]:
     """Which usable items are copies of files in the training or validation part of a run, (N,)."""
     own = run.dataset()
-    parts = split(own, run.config.split, run.config.seed).parts
-    used = own.rows(["sha256"])["sha256"].filter(pa.array((parts == 0) | (parts == 1)))
+    with run.storage.open("split.parquet") as file:
+        parts = pq.read_table(file, columns=["id", "split"])
+    learnt = parts["id"].filter(pc.is_in(parts["split"], value_set=pa.array(["train", "val"])))
+    rows = own.rows(["id", "sha256"])
+    used = rows["sha256"].filter(pc.is_in(rows["id"], value_set=learnt.combine_chunks()))
     found = pc.is_in(dataset.rows(["sha256"])["sha256"], value_set=used.combine_chunks())
     return np.asarray(found, bool)
 
@@ -133,6 +137,15 @@ def _labels(model: Model, dataset: Dataset) -> NDArray[np.int32]:
 def _check_kind(model: Model, dataset: Dataset) -> None:
     """Refuse images of another kind than the model was trained on."""
     spec, prepared = model.spec, dataset.info.prepare
+    if spec.features != dataset.info.features:
+        takes = f"vectors of {len(spec.features)} features" if spec.features else "images"
+        has = f"vectors of {len(dataset.info.features)}" if dataset.is_vectors else "images"
+        raise DatasetError(
+            f"The model takes {takes} and {dataset.location} has {has}, or others: prepare the "
+            "source with the features that the model was trained on (see its model.json)."
+        )
+    if spec.features:
+        return
     wanted = {"size": spec.size, "color": spec.color, "fit": spec.fit}
     there = {"size": spec.size if spec.size in prepared.size else prepared.size[0],
              "color": prepared.color, "fit": prepared.fit}  # fmt: skip

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from lorgnette.config import CnnConfig
 from lorgnette.errors import ConfigError
 from lorgnette.models.layers import (
     ACTIVATIONS,
+    NEVER_FALLING,
+    FlattenLast,
     PenalisedConv2d,
     PenalisedLinear,
+    Shape,
+    activation,
     each,
     keras_constants,
+    norm,
     outputs,
 )
 
 
-def build(config: CnnConfig, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def build(config: CnnConfig, input_shape: Shape, num_classes: int) -> nn.Module:
     """See `lorgnette.models.build`."""
     channels, height, width = input_shape
     blocks = len(config.filters)
@@ -36,7 +41,7 @@ def build(config: CnnConfig, input_shape: tuple[int, int, int], num_classes: int
     body = nn.Sequential()
     for index, filters in enumerate(config.filters):
         block = nn.Sequential()
-        for step in config.order:
+        for step in _quickest(config.order, pools[index], config.activation):
             if step == "conv":
                 kernel, stride = kernels[index], strides[index]
                 _check_fits(index, "kernel", kernel, height, width, config.padding == "same")
@@ -59,13 +64,12 @@ def build(config: CnnConfig, input_shape: tuple[int, int, int], num_classes: int
                 block.append(pool(size))
                 height, width = height // size, width // size
             elif step == "norm" and config.norm == "batch":
-                block.append(norm(channels, scale=config.norm_scale))
+                block.append(norm(nn.BatchNorm2d(channels), scale=config.norm_scale))
             elif step == "activation":
-                block.append(ACTIVATIONS[config.activation]())
+                block.append(activation(config.activation))
         body.append(block)
     head = nn.Sequential()
     if config.head == "flatten":
-        # Channels last, as stored in memory here and in the original framework: no copy is made.
         head.append(FlattenLast())
         features = channels * height * width
     else:
@@ -96,21 +100,18 @@ def build(config: CnnConfig, input_shape: tuple[int, int, int], num_classes: int
     return network
 
 
-class FlattenLast(nn.Module):
-    """(N, C, H, W) to (N, H * W * C), channels varying fastest."""
+def _quickest(order: tuple[str, ...], pool: str, activation: str) -> tuple[str, ...]:
+    """The order inside a block, with an activation before a max-pool moved behind it.
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """See the class."""
-        return maps.permute(0, 2, 3, 1).flatten(1)
-
-
-def norm(channels: int, scale: bool) -> nn.BatchNorm2d:
-    """Batch normalisation with a shift, and a learnt scale if asked."""
-    layer = nn.BatchNorm2d(channels)
-    if not scale:
-        # Held at one rather than left out: torch has no shift without a scale.
-        layer.weight.requires_grad_(False)
-    return layer
+    The largest of activated values is the activation of the largest where the activation never
+    falls, and so are the gradients; behind the pool there are a quarter of the values.
+    """
+    steps = list(order)
+    if pool == "max" and activation in NEVER_FALLING and "pool" in steps:
+        place = steps.index("pool")
+        if place and steps[place - 1] == "activation":
+            steps[place - 1 : place + 1] = ["pool", "activation"]
+    return tuple(steps)
 
 
 def _same_padding(height: int, width: int, kernel: int, stride: int) -> nn.Module:

@@ -1,11 +1,14 @@
-"""What families share: activations, outputs, initial weights."""
+"""What families share: activations, norms, penalties, outputs, initial weights."""
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
-from lorgnette.config import CnnConfig, ResnetConfig
+from lorgnette.config import CnnConfig, MlpConfig, PerceptronConfig, ResnetConfig
 from lorgnette.errors import ConfigError
+
+Shape = tuple[int, ...]
+"""Of one input: (C, H, W) for images, (F,) for vectors."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -14,6 +17,15 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "elu": nn.ELU,
 }
+
+
+NEVER_FALLING = ("relu", "tanh", "elu")
+"""Activations of which a larger value never gets a smaller result."""
+
+
+def activation(name: str) -> nn.Module:
+    """The activation of a convolution; in place where that is possible, which spares memory."""
+    return nn.ReLU(inplace=True) if name == "relu" else ACTIVATIONS[name]()
 
 
 class PenalisedConv2d(nn.Conv2d):
@@ -30,7 +42,29 @@ class PenalisedLinear(nn.Linear):
     l2 = 0.0
 
 
-def outputs(config: CnnConfig | ResnetConfig, num_classes: int) -> int:
+class FlattenLast(nn.Module):
+    """(N, C, H, W) to (N, H * W * C), channels varying fastest.
+
+    That is how channels_last images lie in memory, so that nothing is copied, and the order of the
+    original framework, so that its dense weights fit.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """See the class."""
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+
+def norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, scale: bool) -> nn.Module:
+    """A batch normalisation with a shift, and a learnt scale if asked."""
+    if not scale:
+        # Held at one rather than left out: torch has no shift without a scale.
+        layer.weight.requires_grad_(False)
+    return layer
+
+
+def outputs(
+    config: CnnConfig | MlpConfig | PerceptronConfig | ResnetConfig, num_classes: int
+) -> int:
     """The number of logits: 1 or K.
 
     Raises:
@@ -51,7 +85,11 @@ def each(value: object, count: int) -> tuple[object, ...]:
 
 
 def keras_constants(network: nn.Module) -> None:
-    """Glorot-uniform weights, zero biases, norm momentum 0.99 and epsilon 1e-3, in place."""
+    """Glorot-uniform weights, zero biases, norm momentum 0.99 and epsilon 1e-3, in place.
+
+    One thing stays torch's own: the moving variance takes in the unbiased variance of a batch,
+    n / (n - 1) times the one that Keras takes in, n being the batch's values of a channel.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -129,9 +129,11 @@ class _Items:
         return values
 
     def pictures(self, places: NDArray[np.int64]) -> list[str]:
-        """The pictures at some places."""
+        """The pictures at some places; empty texts for vectors, which have none."""
         if not len(places):
             return []
+        if self.dataset.is_vectors:
+            return [""] * len(places)
         size = nearest_size(self.dataset.info.prepare.size)
         return [thumbnail(pixels) for pixels in self.dataset.read(places, size)]
 
@@ -171,6 +173,7 @@ def _reading(dataset: Dataset) -> facts.Reading:
         bytes=pc.sum(usable["bytes"]).as_py() or 0,
         widths=_spread(usable["width"]),
         heights=_spread(usable["height"]),
+        features=len(info.features),
         sizes=info.prepare.size,
         color=info.prepare.color,
         fit=info.prepare.fit,
@@ -221,6 +224,8 @@ def _kind(status: str, reason: str, differs: bool) -> str:
 
 def _samples(items: _Items) -> list[facts.Samples]:
     """Training images of each class, spread evenly over the dataset."""
+    if items.dataset.is_vectors:
+        return []
     classes = items.dataset.info.classes[:SAMPLE_CLASSES]
     each = min(12, max(3, SAMPLES // len(classes)))
     samples = []
@@ -239,7 +244,7 @@ def _samples(items: _Items) -> list[facts.Samples]:
 
 def _augmentations(items: _Items, config: Config) -> list[facts.Augmented]:
     """Training images from all over the set, each with random changes as training makes them."""
-    if config.train.augment == Augment():
+    if config.train.augment == Augment() or items.dataset.is_vectors:
         return []
     import torch
 

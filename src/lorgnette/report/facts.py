@@ -143,6 +143,13 @@ class Reading(Fact):
     """Edge lengths that were prepared."""
     color: str
     fit: str
+    features: int = 0
+    """Numbers in a vector; 0 where items are images."""
+
+    @property
+    def item(self) -> str:
+        """What an item is called."""
+        return "vector" if self.features else "image"
 
     @property
     def total(self) -> int:
@@ -207,6 +214,7 @@ class Mistake(Fact):
     id: str
     path: str
     source: str
+    """A `data:` URI; empty for a vector."""
     given: str
     answered: str
     given_probability: float

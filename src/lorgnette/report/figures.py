@@ -266,7 +266,7 @@ def histogram(facts: Histogram, classes: Sequence[str], positive: str) -> str:
         axes.axhline(0, color=MUTED, linewidth=0.8)
         axes.set_title("Probabilities on test")
         axes.set_xlabel(f"probability of {shorten(positive)}")
-        axes.set_ylabel("images, by given label")
+        axes.set_ylabel("number, by given label")
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):g}"))
         percent_axis(axes.xaxis)

@@ -70,7 +70,7 @@ def render(facts: Facts) -> str:
         style=_part("page.css"),
         script=script,
         script_hash=f"sha256-{digest}",
-        headline=words.headline(facts.test),
+        headline=words.headline(facts.test, facts.reading.item),
         cautions=words.cautions(facts),
         overall=OVERALL,
         figures=_figures(facts),

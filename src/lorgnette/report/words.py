@@ -100,11 +100,15 @@ def left_out(excluded: Mapping[str, int]) -> str:
     return f"{listed(found)}, left out" if found else ""
 
 
-def headline(test: Evaluation | None) -> tuple[str, str, str]:
+def headline(test: Evaluation | None, item: str = "image") -> tuple[str, str, str]:
     """What was found, in three pieces: before the figure, the figure, after it."""
     if test is None or test.accuracy.value is None:
-        return "There were no labelled test images, so ", "nothing", " can be said of the accuracy."
-    before = f"On {count(test.n, 'test image')} that {'was' if test.n == 1 else 'were'} "
+        return (
+            f"There were no labelled test {item}s, so ",
+            "nothing",
+            " can be said of the accuracy.",
+        )
+    before = f"On {count(test.n, f'test {item}')} that {'was' if test.n == 1 else 'were'} "
     before += "never used for any choice, "
     verb = "was" if test.n == 1 else "were"
     return before, percent(test.accuracy.value, test.n), f" {verb} right."
@@ -114,21 +118,22 @@ def cautions(facts: Facts) -> list[str]:
     """What a reader must know before trusting the figures; often nothing."""
     found: list[str] = []
     test, reading = facts.test, facts.reading
+    item = reading.item
     if test is not None and test.n:
         if test.n < 100:
             found.append(
-                f"There are only {count(test.n, 'test image')}: the intervals are wide, and small "
-                "differences mean nothing."
+                f"There are only {count(test.n, f'test {item}')}: the intervals are wide, and "
+                "small differences mean nothing."
             )
         if test.groups is not None and test.groups < 10:
             found.append(
-                f"The test images come from only {count(test.groups, 'group')}, and images of a "
+                f"The test {item}s come from only {count(test.groups, 'group')}, and {item}s of a "
                 "group resemble each other: how it does on others is known only roughly."
             )
         absent = [name for name in facts.classes if test.per_class[name].n == 0]
         if absent:
             found.append(
-                f"The test split has no image of {listed(absent)}; nothing is known there."
+                f"The test split has no {item} of {listed(absent)}; nothing is known there."
             )
         commonest = facts.commonest
         if commonest and test.accuracy.low is not None and test.accuracy.low <= commonest[1]:
@@ -139,7 +144,7 @@ def cautions(facts: Facts) -> list[str]:
     if reading.conflicts:
         copies = "is an exact copy" if reading.conflicts == 1 else "are exact copies"
         found.append(
-            f"{count(reading.conflicts, 'image')} {copies} of one with another label. The first "
+            f"{count(reading.conflicts, item)} {copies} of one with another label. The first "
             "copy was kept; at least one of each two labels is wrong."
         )
     # A schedule that falls to zero makes the last epoch the best one whatever its length.

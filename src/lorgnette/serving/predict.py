@@ -24,6 +24,7 @@ from lorgnette.engines.base import Engine, Outcome, Task
 from lorgnette.errors import SourceError
 from lorgnette.predictions import PREFIX
 from lorgnette.progress import progress
+from lorgnette.serving.vectors import predict_vectors
 from lorgnette.sources import open_source
 from lorgnette.sources.reader import SUFFIXES
 from lorgnette.storage import Storage, is_url
@@ -79,7 +80,7 @@ def predict(
     Args:
         model: what predicts.
         inputs: files, folders, globs, tables (CSV or Parquet); `-` stands for `lines`. Local paths
-            or URLs.
+            or URLs. Tables only, where the model takes vectors.
         engine: where files are decoded.
         source: how to read tables (columns, and what paths are relative to).
         lines: paths, one each.
@@ -92,6 +93,9 @@ def predict(
         SourceError: an input does not exist or cannot be read as described.
     """
     spec = model.spec
+    if spec.features:
+        yield from predict_vectors(model, inputs, source)
+        return
     settings = {
         "size": (spec.size,),
         "color": spec.color,

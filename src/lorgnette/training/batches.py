@@ -1,4 +1,4 @@
-"""Batches of uint8 images: sliced from memory where they fit, streamed from shards where not.
+"""Batches of images or vectors: sliced from memory where they fit, streamed from shards where not.
 
 The order of an epoch depends on the seed, the epoch and the rows alone, so that a training that is
 taken up in the middle of an epoch sees the batches that are left and no others.
@@ -23,8 +23,11 @@ from lorgnette.devices import Device
 MIXED_SHARDS = 64
 """Shards whose images are mixed at least."""
 
+GATHERED_BYTES = 4 * 2**20
+"""Items that are copied out of memory at once, in their shuffled order."""
+
 Batch = tuple[Tensor, Tensor]
-"""uint8 (B, H, W, C) and int64 class codes (B,), on the device."""
+"""Uint8 (B, H, W, C) or float32 (B, F), and int64 class codes (B,), on the device."""
 
 
 class Feed(Protocol):
@@ -33,6 +36,11 @@ class Feed(Protocol):
     @property
     def items(self) -> int:
         """N."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether what it yields is standardised already."""
         ...
 
     def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
@@ -64,14 +72,16 @@ class MemoryFeed:
     """All pixels in memory: the device's where they fit there, else the machine's.
 
     Attributes:
-        pixels: uint8 (N, H, W, C).
+        pixels: uint8 (N, H, W, C), or vectors, float32 (N, F).
         labels: int64 (N,).
         device: where batches go.
+        ready: whether the items are standardised already, which is done once for vectors.
     """
 
     pixels: Tensor
     labels: Tensor
     device: Device
+    ready: bool = False
 
     @property
     def items(self) -> int:
@@ -82,8 +92,16 @@ class MemoryFeed:
         """See `Feed.epoch`."""
         order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(self.items))
         sizes = batch_sizes(self.items, batch_size).tolist()
-        for chosen in torch.split(order.to(self.pixels.device), sizes)[skip:]:
-            yield self._move(self.pixels[chosen], self.labels[chosen])
+        order = order.to(self.pixels.device)[sum(sizes[:skip]) :]
+        sizes = sizes[skip:]
+        # Small batches are picked several at a time: one call for each would cost more than it.
+        together = max(GATHERED_BYTES // max(batch_size * self.pixels[0].nbytes, 1), 1)
+        for first in range(0, len(sizes), together):
+            parts = sizes[first : first + together]
+            chosen, order = order[: sum(parts)], order[sum(parts) :]
+            pixels = torch.split(self.pixels.index_select(0, chosen), parts)
+            labels = torch.split(self.labels.index_select(0, chosen), parts)
+            yield from (self._move(*batch) for batch in zip(pixels, labels, strict=True))
 
     def once(self, batch_size: int) -> Iterator[Batch]:
         """See `Feed.once`."""
@@ -128,6 +146,11 @@ class StreamFeed:
         """N."""
         return len(self.rows)
 
+    @property
+    def ready(self) -> bool:
+        """Never: what is read is what is stored."""
+        return False
+
     def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
         sizes = batch_sizes(self.items, batch_size)
@@ -148,7 +171,7 @@ class StreamFeed:
     @property
     def _most(self) -> int:
         """Items that half the budget holds: one half is trained on while the other is read."""
-        return max(self.budget // 2 // (self.size**2 * self.dataset.info.channels), 1)
+        return max(self.budget // 2 // self.dataset.item_bytes(self.size), 1)
 
     def _shuffled(self, seed: int, epoch: int, skip: int) -> Iterator[NDArray[np.int64]]:
         """Places in `rows` in the order of an epoch, in parts that half the budget holds.
@@ -218,7 +241,7 @@ def open_feed(
     """
     edge = size or dataset.info.prepare.size[0]
     codes = labels.astype(np.int64)
-    if len(rows) * edge**2 * dataset.info.channels > budget:
+    if len(rows) * dataset.item_bytes(edge) > budget:
         return StreamFeed(dataset, edge, rows, codes, device, budget)
     pixels = torch.from_numpy(dataset.read(rows, edge))
     if device.torch.type != "cpu" and pixels.nbytes < device.free_bytes() // 2:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,16 +24,17 @@ from lorgnette.dataset.split import Split
 from lorgnette.dataset.store import Dataset
 from lorgnette.devices import Device, choose
 from lorgnette.errors import TrainingError
-from lorgnette.model import Model, ModelSpec, standardise, weights
-from lorgnette.models import build, count_parameters, penalty
+from lorgnette.memory import kept_memory
+from lorgnette.model import Model, ModelSpec, as_input, standardise, weights
+from lorgnette.models import build, count_parameters, penalised_layers, penalty_of
 from lorgnette.progress import Meter, progress, say
 from lorgnette.rundir import Run
 from lorgnette.training.augment import augment
-from lorgnette.training.batches import Feed, open_feed, steps_per_epoch
+from lorgnette.training.batches import Feed, MemoryFeed, open_feed, steps_per_epoch
 from lorgnette.training.checkpoint import BEST, Progress, load_checkpoint, save_checkpoint
 from lorgnette.training.losses import item_losses, predicted
 from lorgnette.training.optimizers import WeightAverage, build_optimizer, rate_factor
-from lorgnette.training.statistics import channel_statistics
+from lorgnette.training.spec import model_spec, training_device
 
 EVALUATION_BATCH = 256
 LOSS_CHECK_STEPS = 50
@@ -55,21 +57,12 @@ def train(dataset: Dataset, split: Split, config: Config, run: Run) -> Model:
         TrainingError: the loss is not a number, or memory ran out; checkpoints stay.
     """
     settings = config.train
-    device = choose(settings.device, settings.precision)
+    device = training_device(dataset, config)
     torch.backends.cudnn.deterministic = True
     rows = split.indices("train")
     labels = dataset.labels()
     epochs = settings.epochs or default_epochs(len(rows))
-    statistics = channel_statistics(dataset, rows, config.seed)
-    spec = ModelSpec(
-        model=config.model,
-        classes=dataset.info.classes,
-        size=dataset.info.prepare.size[0],
-        color=dataset.info.prepare.color,
-        fit=dataset.info.prepare.fit,
-        mean=statistics[0],
-        deviation=statistics[1],
-    )
+    spec = model_spec(dataset, rows, config)
     torch.manual_seed(config.seed)
     network = device.place(build(config.model, spec.input_shape, len(spec.classes)))
     trainer = Trainer(settings, epochs, config.seed, spec, network, device, run)
@@ -79,7 +72,8 @@ def train(dataset: Dataset, split: Split, config: Config, run: Run) -> Model:
         train_feed = open_feed(dataset, rows, labels[rows], device, budget)
         val_rows = split.indices("val")
         val_feed = open_feed(dataset, val_rows, labels[val_rows], device, budget)
-        stopped = trainer.fit(train_feed, val_feed)
+        with kept_memory():
+            stopped = trainer.fit(trainer.prepared(train_feed), trainer.prepared(val_feed))
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrainingError(_no_memory(settings)) from error
     except RuntimeError as error:
@@ -121,6 +115,7 @@ class Trainer:
         decay = self.settings.average
         self.average = WeightAverage(self.network, decay) if decay else None
         self.class_weights: Tensor | None = None
+        self.penalised = penalised_layers(self.network)
         self.mean = torch.tensor(self.spec.mean, device=self.device.torch)
         self.deviation = torch.tensor(self.spec.deviation, device=self.device.torch)
         found = load_checkpoint(self.run, self.network, self.optimizer, self.average)
@@ -136,13 +131,21 @@ class Trainer:
             balanced = len(labels) / (len(counts) * np.maximum(counts, 1))
             self.class_weights = torch.tensor(balanced, dtype=torch.float32).to(self.device.torch)
 
+    def prepared(self, feed: Feed) -> Feed:
+        """Vectors in memory are standardised once and not in every step."""
+        if isinstance(feed, MemoryFeed) and self.spec.features:
+            device = feed.pixels.device
+            inputs = standardise(feed.pixels, self.mean.to(device), self.deviation.to(device))
+            return replace(feed, pixels=inputs, ready=True)
+        return feed
+
     def fit(self, train_feed: Feed, val_feed: Feed) -> str:
         """Train epoch by epoch; returns why it ended."""
         now = self.progress
         per_epoch = steps_per_epoch(train_feed.items, self.settings.batch_size)
         done = (now.epoch * per_epoch + now.step) * self.settings.batch_size
         total = self.epochs * train_feed.items
-        with progress("Training", total, "images", done=min(done, total)) as meter:
+        with progress("Training", total, self.spec.things, done=min(done, total)) as meter:
             while now.epoch < self.epochs:
                 if self._patience_is_over():
                     return f"no better epoch in {self.settings.stopping.patience}"
@@ -155,53 +158,59 @@ class Trainer:
         now, settings = self.progress, self.settings
         self.network.train()
         sums = torch.tensor(now.sums, dtype=torch.float64, device=self.device.torch)
+        waiting: list[Answers] = []
+        note = self._note()
         started = saved = time.perf_counter()
         before = now.seconds
         batches = feed.epoch(self.seed, now.epoch, settings.batch_size, skip=now.step)
-        for pixels, labels in batches:  # uint8 (B, H, W, C), int64 (B,)
+        for items, labels in batches:  # uint8 (B, H, W, C) or float32 (B, F), int64 (B,)
             step = now.epoch * per_epoch + now.step
-            sums += self._step(pixels, labels, step, per_epoch)
+            waiting.append(self._step(items, labels, step, per_epoch, feed.ready))
             now.step += 1
-            meter.advance(len(labels), note=self._note())
+            meter.advance(len(labels), note=note)
             if now.step % LOSS_CHECK_STEPS == 0:
+                sums += _tally(waiting)
+                waiting.clear()
                 self._check(sums)
                 clock = time.perf_counter()
                 if clock - saved > 60 * settings.checkpoint_minutes and now.step < per_epoch:
                     now.sums, now.seconds = sums.tolist(), before + clock - started
                     self._save()
                     saved = clock
+        if waiting:
+            sums += _tally(waiting)
         self._check(sums)
         now.sums, now.seconds = sums.tolist(), before + time.perf_counter() - started
 
-    def _step(self, pixels: Tensor, labels: Tensor, step: int, per_epoch: int) -> Tensor:
-        """One update of the weights; returns loss sum, correct and count of the batch, (3,)."""
+    def _step(
+        self, items: Tensor, labels: Tensor, step: int, per_epoch: int, ready: bool
+    ) -> Answers:
+        """One update of the weights; returns what the network answered before it."""
         settings = self.settings
         seed = int(np.random.SeedSequence([self.seed, step]).generate_state(1, np.uint64)[0] >> 1)
-        generator = torch.Generator().manual_seed(seed)
-        torch.manual_seed(seed)  # dropout
+        self.device.seed(seed)  # dropout
         factor = rate_factor(settings.schedule, step, self.epochs * per_epoch, per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.optimizer.lr * factor
-        images = pixels.permute(0, 3, 1, 2).float()  # (B, C, H, W), channels last in memory
-        images = augment(images, settings.augment, generator)
-        images = standardise(images, self.mean, self.deviation)
-        images = images.contiguous(memory_format=torch.channels_last)
+        inputs = as_input(items)
+        if inputs.ndim == 4:  # (B, C, H, W), channels last in memory
+            inputs = augment(inputs, settings.augment, torch.Generator().manual_seed(seed))
+        inputs = inputs if ready else standardise(inputs, self.mean, self.deviation)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         with self.device.autocast():
-            logits = self.network(images)
+            logits = self.network(inputs)
         losses = item_losses(logits.float(), labels, settings.label_smoothing)
         if self.class_weights is not None:
             losses = losses * self.class_weights[labels]
         loss = losses.mean()
-        extra = penalty(self.network)
+        extra = penalty_of(self.penalised)
         self.optimizer.zero_grad(set_to_none=True)
         (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.network, step)
-        with torch.no_grad():
-            correct = (predicted(logits) == labels).sum()
-            count = torch.tensor(len(labels), device=losses.device)
-            return torch.stack([losses.detach().sum().double(), correct.double(), count.double()])
+        return Answers(losses.detach(), logits.detach(), labels)
 
     @torch.inference_mode()
     def _evaluate(self, feed: Feed) -> tuple[float, float]:
@@ -209,10 +218,11 @@ class Trainer:
         network = self._averaged() if self.average else self.network
         network.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device.torch)
-        for pixels, labels in feed.once(EVALUATION_BATCH):
-            images = standardise(pixels.permute(0, 3, 1, 2).float(), self.mean, self.deviation)
+        for items, labels in feed.once(EVALUATION_BATCH):
+            inputs = as_input(items)
+            inputs = inputs if feed.ready else standardise(inputs, self.mean, self.deviation)
             with self.device.autocast():
-                logits = network(images)
+                logits = network(inputs)
             losses = item_losses(logits.float(), labels, 0.0)
             sums += torch.stack([losses.sum(), (predicted(logits) == labels).sum()])
         loss, correct = (sums / feed.items).tolist()
@@ -290,6 +300,25 @@ class Trainer:
                 f"({rescue}): lower the learning rate (--set train.optimizer.lr="
                 f"{self.settings.optimizer.lr / 10:g}) or use --set train.precision=float32."
             )
+
+
+class Answers(NamedTuple):
+    """What a network answered to a batch: losses (B,), logits (B, 1) or (B, K), labels (B,)."""
+
+    losses: Tensor
+    logits: Tensor
+    labels: Tensor
+
+
+def _tally(answers: Sequence[Answers]) -> Tensor:
+    """Loss sum, correct and count over batches, (3,).
+
+    Some steps at a time: done in each, it took a fifth of the step of a small network.
+    """
+    losses, logits, labels = (torch.cat(parts) for parts in zip(*answers, strict=True))
+    correct = (predicted(logits) == labels).sum().double()
+    count = torch.tensor(float(len(labels)), dtype=torch.float64, device=losses.device)
+    return torch.stack([losses.sum(dtype=torch.float64), correct, count])
 
 
 def default_epochs(items: int) -> int:
