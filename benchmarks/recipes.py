@@ -49,7 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--recipes", nargs="+", default=resolve.recipe_names())
-    parser.add_argument("--epochs", type=int, help="at most so many")
+    parser.add_argument("--epochs", type=int, help="at most so many, for images")
+    parser.add_argument("--name", default="recipes", help="of the CSV in results/")
     parser.add_argument("--no-folds", action="store_true")
     arguments = parser.parse_args()
     rows: list[tuple[Cell, ...]] = []
@@ -62,9 +63,10 @@ def main() -> None:
         table = pq.read_table(source / "truth.parquet", columns=["id", "true"]).to_pylist()
         truth = {str(row["id"]): row["true"] for row in table}
         for recipe in arguments.recipes:
-            most = resolve.load(recipe).train.epochs
-            limit = arguments.epochs
-            changes = [f"train.epochs={limit}"] if limit and (most or 0) > limit else []
+            asked = resolve.load(recipe)
+            limit = None if asked.source.features else arguments.epochs
+            shorter = limit and (asked.train.epochs or 0) > limit
+            changes = [f"train.epochs={limit}"] if shorter else []
             run, seconds = train(recipe, source, folder, changes)
             figures = run.read("evaluation.json")
             training = run.read("run.json")["training"]
@@ -109,7 +111,7 @@ def main() -> None:
         "test_loss", "test_auc", "test_n", "seconds",
     )  # fmt: skip
     remark = "generated data; test_accuracy by the given labels, test_accuracy_true by the truth"
-    save(RESULTS / "recipes.csv", columns, rows, packages=("skia-python",), remark=remark)
+    save(RESULTS / f"{arguments.name}.csv", columns, rows, packages=("skia-python",), remark=remark)
     if folds:
         heads = (
             "recipe", "fold", "train_accuracy", "val_accuracy", "test_accuracy", "train_loss",

@@ -452,7 +452,7 @@ def test_every_number_of_the_comics_comes_once_and_in_order(a: set[int], b: set[
 def test_batches_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = comics(tmp_path, range(5), range(6))
     whole = read(root)
-    monkeypatch.setattr("lorgnette.sources.kaggle.BATCH_ROWS", 4)
+    monkeypatch.setattr("lorgnette.sources.comics.BATCH_ROWS", 4)
     batches = list(open_source(SourceConfig(location=str(root))).records())
     assert [len(batch) for batch in batches] == [4, 4, 3]
     assert pa.Table.from_batches(batches).to_pylist() == whole

@@ -19,11 +19,10 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,32 +31,20 @@ import pyarrow.fs as pafs
 
 from lorgnette.errors import SourceError
 from lorgnette.progress import say
-from lorgnette.sources.base import BATCH_ROWS, RECORD
-from lorgnette.sources.folder import Entry, side
+from lorgnette.sources.base import RECORD
+from lorgnette.sources.comics import ComicsSource
 from lorgnette.sources.labels import BLANK, Codes, Ids, Labels, known_ids, places_of, verdicts
-from lorgnette.sources.published import CLASSES, PAIRS, PORTRAITS, SIDES, TABLES
+from lorgnette.sources.published import CLASSES, PAIRS, PORTRAITS, SIDES, TABLES, Place
 from lorgnette.sources.reader import Vectors
 from lorgnette.sources.table import file_facts
 from lorgnette.sources.vectors import columns_of
 from lorgnette.storage import Storage, refusals
 
 UNDECIDABLE = "undecidable"
-UNNAMED = "not named NUMBER.jpg"
 """Why rows are left out: keys of `excluded`."""
 
 DOUBTFUL = 0.3
 """A larger share of changed labels makes one ask whether the corrections are of this set."""
-
-_FILE = re.compile(r"(0|[1-9][0-9]{0,17})\.jpg")
-
-
-class Place(NamedTuple):
-    """Where a published set was found."""
-
-    layout: Literal["glasses", "comics"]
-    tables: str
-    """The location of the tables; empty for comics."""
-    images: str
 
 
 def find(location: str, *, images: bool = True) -> Place | None:
@@ -281,82 +268,6 @@ class GlassesVectors(GlassesSource):
         sizes, times = file_facts(self.storage, [file])
         facts = tuple(pa.array(fact.to_pylist() * len(ids), pa.int64()) for fact in (sizes, times))
         return self._records(names, places, codes, (facts[0], facts[1]))
-
-
-class ComicsSource:
-    """Comic faces: the directory is the label, the number the group; the id is `faces/12`."""
-
-    kind = "kaggle"
-
-    def __init__(self, place: Place) -> None:
-        """Take the place; read nothing yet."""
-        self.storage = Storage.at(place.images)
-        self.images = self.storage.root
-        self.excluded: Counter[str] = Counter()
-        """Files that the last `records()` left out on purpose: reason -> number."""
-
-    def records(self) -> Iterator[pa.RecordBatch]:
-        """See `Source.records`: by number, a pair together; holds 8 bytes of each on a disk.
-
-        A listing of an object store comes with sizes and times, which are kept: 24 bytes.
-        """
-        self.excluded.clear()
-        columns = [array("q"), array("q"), array("q")]
-        for code, name in enumerate(SIDES):
-            self._list(code, name, columns)
-        keys, sizes, times = (np.frombuffer(column, np.int64) for column in columns)
-        if not len(keys):
-            raise SourceError(
-                f"The comic set is NUMBER.jpg in {self.images}/{{{','.join(SIDES)}}}, and none is "
-                "there: complete the download."
-            )
-        if len(sizes):
-            order = keys.argsort(kind="stable")
-            keys, sizes, times = keys[order], sizes[order], times[order]
-        else:
-            keys.sort()
-        for start in range(0, len(keys), BATCH_ROWS):
-            part = slice(start, start + BATCH_ROWS)
-            numbers = pa.array(keys[part] >> 1).cast(pa.string())
-            labels = pa.array(SIDES).take(pa.array(keys[part] & 1))
-            ids = pc.binary_join_element_wise(labels, numbers, "/")
-            paths = pc.binary_join_element_wise(ids, ".jpg", "")
-            facts = (
-                (pa.array(sizes[part]), pa.array(times[part]))
-                if len(sizes)
-                else file_facts(self.storage, paths.to_pylist())
-            )
-            nothing = pa.nulls(len(ids), pa.string())
-            yield pa.record_batch([ids, paths, labels, numbers, nothing, *facts], schema=RECORD)
-
-    def _list(self, code: int, name: str, columns: Sequence[array[int]]) -> None:
-        """Append the files of one directory: twice the number plus `code`, size and time."""
-        for entry in self._entries(name):
-            match = _FILE.fullmatch(entry.name)
-            if match and not entry.directory:
-                columns[0].append(2 * int(match[1]) + code)
-                if entry.bytes is not None and entry.modified is not None:
-                    columns[1].append(entry.bytes)
-                    columns[2].append(entry.modified)
-            elif not side(entry):
-                self.excluded[UNNAMED] += 1
-
-    def _entries(self, name: str) -> Iterator[Entry]:
-        """What is in a directory, in any order; with sizes and times only where they are free."""
-        where = self.storage.locate(name)
-        try:
-            with refusals(where):
-                if self.storage.is_local:
-                    with os.scandir(where) as found:
-                        for item in found:
-                            yield Entry(item.name, "", item.is_dir())
-                    return
-                selector = pafs.FileSelector(self.storage.resolve(name))
-                for info in self.storage.filesystem.get_file_info(selector):
-                    is_file = info.type == pafs.FileType.File
-                    yield Entry(info.base_name, "", not is_file, info.size, info.mtime_ns)
-        except FileNotFoundError as error:
-            raise SourceError(f"{where} vanished while it was being read.") from error
 
 
 def _glasses(location: str) -> Place | None:

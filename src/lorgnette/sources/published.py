@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 PORTRAITS = "faces-spring-2020"
 """The directory of the glasses set's images; the download has it twice, one in the other."""
 
@@ -22,3 +24,12 @@ PORTRAITS_INSIDE = f"{PORTRAITS}/{PORTRAITS}"
 
 PAIRS_INSIDE = f"{PAIRS}/{PAIRS}"
 """Where the comic set's two directories lie, below the download."""
+
+
+class Place(NamedTuple):
+    """Where a published set was found."""
+
+    layout: Literal["glasses", "comics"]
+    tables: str
+    """The location of the tables; empty for comics."""
+    images: str
