@@ -82,23 +82,16 @@ def explanation(facts: Explanation) -> RenderableType:
 
 
 def comparison(facts: Comparison) -> RenderableType:
-    """A row for each run, and what the paired tests found."""
-    table = _table(
-        "run", "recipe", "family", "parameters", "epochs", "time", "test", "validation",
-        "training", "test loss", "AUC",
-    )  # fmt: skip
+    """A row for each run, narrow enough for a terminal, and what the paired tests found."""
+    table = _table("run", "recipe", "parameters", "test", "validation", "test loss", "AUC")
     for run in facts.runs:
         parameters = run.training.parameters
         table.add_row(
             escape(run.name),
             escape(run.recipe),
-            run.family,
             words.NONE if parameters is None else f"{parameters:,}",
-            str(run.training.epochs),
-            words.NONE if run.seconds is None else words.seconds(run.seconds),
             _figure(run.test.accuracy, "percent"),
             _figure(run.validation.accuracy, "percent"),
-            _figure(run.train_accuracy, "percent"),
             _figure(run.test.loss, "plain"),
             _figure(run.test.roc_auc, "score"),
         )
