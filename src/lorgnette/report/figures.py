@@ -22,6 +22,7 @@ from lorgnette.report.svg import (
     RULE,
     Drawing,
     class_color,
+    epoch_axes,
     grid,
     percent_axis,
     shorten,
@@ -46,8 +47,6 @@ CURVES_SHOWN = 4
 
 def learning(epochs: Sequence[Epoch], best: int | None, name: str) -> str:
     """Training and validation `loss` or `accuracy` over the epochs, the best epoch marked."""
-    from matplotlib.ticker import MaxNLocator
-
     if not epochs:
         return ""
     label = f"The {name} over {words.count(len(epochs), 'epoch')}; the best epoch is {best}."
@@ -63,13 +62,7 @@ def learning(epochs: Sequence[Epoch], best: int | None, name: str) -> str:
             if part == "val" and best in x:
                 axes.axvline(best, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
                 axes.plot([best], [y[x.index(best)]], "o", color=ACCENT, markersize=6, zorder=5)
-        axes.set_title(name.capitalize())
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-        if name == "accuracy":
-            percent_axis(axes.yaxis)
-        else:
-            axes.set_ylim(bottom=0)
+        epoch_axes(axes, name)
     return drawing.svg
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lorgnette.report import words
-from lorgnette.report.svg import ACCENT, INK, MUTED, PAPER, Drawing, grid, percent_axis
+from lorgnette.report.svg import ACCENT, INK, MUTED, PAPER, Drawing, epoch_axes, grid, percent_axis
 
 PARTS = ("train", "validation", "test")
 PART_COLORS = {"train": MUTED, "validation": ACCENT, "test": INK}
@@ -51,8 +51,6 @@ def curves(histories: Sequence[Sequence[dict[str, Any]]], name: str) -> str:
     histories = [history for history in histories if history]
     if not histories:
         return ""
-    from matplotlib.ticker import MaxNLocator
-
     label = f"The {name} over the epochs of {words.count(len(histories), 'fold')}."
     alpha = max(0.25, min(0.9, 4 / len(histories)))
     with Drawing(f"curves-{name}", label, 4.7, 2.75) as drawing:
@@ -66,11 +64,5 @@ def curves(histories: Sequence[Sequence[dict[str, Any]]], name: str) -> str:
                     x, [line[f"{part}_{name}"] for line in history], color=color, linestyle=dash,
                     linewidth=1.1, alpha=alpha, marker=mark, markersize=3,
                 )  # fmt: skip
-        axes.set_title(name.capitalize())
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-        if name == "accuracy":
-            percent_axis(axes.yaxis)
-        else:
-            axes.set_ylim(bottom=0)
+        epoch_axes(axes, name)
     return drawing.svg

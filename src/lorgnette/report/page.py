@@ -11,11 +11,10 @@ import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorgnette.report import figures, words
+from lorgnette.report import figures, templates, words
 from lorgnette.report.collect import collect
 from lorgnette.report.facts import Facts, Measure
 from lorgnette.report.svg import CLASS_COLORS
@@ -62,12 +61,12 @@ def write(run: Path | str) -> Path:
 def render(facts: Facts) -> str:
     """The page as text."""
     template = _environment().get_template("page.html.j2")
-    script = _part("page.js")
+    script = templates.part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return template.render(
         facts=facts,
         w=words,
-        style=_part("page.css"),
+        style=templates.part("page.css"),
         script=script,
         script_hash=f"sha256-{digest}",
         headline=words.headline(facts.test, facts.reading.item),
@@ -86,15 +85,7 @@ def render(facts: Facts) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("lorgnette", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment()
     shown: dict[str, Callable[[Measure], str]] = {
         "percent": lambda measure: words.percent(measure.value, measure.n),
         "score": lambda measure: words.score(measure.value),
@@ -102,10 +93,6 @@ def _environment() -> Environment:
     }
     environment.filters["shown"] = lambda measure, kind: shown[kind](measure)
     return environment
-
-
-def _part(name: str) -> str:
-    return files("lorgnette.report").joinpath(name).read_text(encoding="utf-8").strip()
 
 
 def _figures(facts: Facts) -> dict[str, str]:

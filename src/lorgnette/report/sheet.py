@@ -10,11 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from lorgnette import __version__
-from lorgnette.report import words
+from lorgnette.report import templates, words
 from lorgnette.report.svg import CLASS_COLORS
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def render(template: str, **values: Any) -> str:
         template: a file of this package that extends `sheet.html.j2`.
         values: what it names.
     """
-    script = _part("page.js")
+    script = templates.part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return (
         _environment()
@@ -36,7 +35,7 @@ def render(template: str, **values: Any) -> str:
         .render(
             w=words,
             version=__version__,
-            style=f"{_part('page.css')}\n{_part('sheet.css')}",
+            style=f"{templates.part('page.css')}\n{templates.part('sheet.css')}",
             script=script,
             script_hash=f"sha256-{digest}",
             **values,
@@ -51,19 +50,7 @@ def tint(place: int) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("lorgnette", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment()
     environment.globals["tint"] = tint
     environment.tests["lacking"] = lambda values: None in values
     return environment
-
-
-def _part(name: str) -> str:
-    return files("lorgnette.report").joinpath(name).read_text(encoding="utf-8").strip()

@@ -153,3 +153,16 @@ def percent_axis(axis: Any) -> None:
     from matplotlib.ticker import PercentFormatter
 
     axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+
+
+def epoch_axes(axes: Any, name: str) -> None:
+    """The axes of a learning curve: epochs below; `accuracy` in percent, `loss` from zero."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(name.capitalize())
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    if name == "accuracy":
+        percent_axis(axes.yaxis)
+    else:
+        axes.set_ylim(bottom=0)
