@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -163,12 +164,14 @@ class LocalEngine:
             nproc_per_node=members,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
+            local_addr="localhost",
             max_restarts=ATTEMPTS - 1,
             start_method="spawn",
             monitor_interval=0.1,
         )
         try:
-            values: dict[int, Value] = elastic_launch(config, entrypoint=member)(task)
+            with _own_store():
+                values: dict[int, Value] = elastic_launch(config, entrypoint=member)(task)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             raise EngineError(
@@ -176,6 +179,26 @@ class LocalEngine:
                 f"{failure.message}"
             ) from error
         return [values[rank] for rank in sorted(values)]
+
+
+@contextlib.contextmanager
+def _own_store() -> Iterator[None]:
+    """Give each start of a gang a store of its own.
+
+    The launcher shares one store among all starts, without a prefix for each; a gang that starts
+    again may read the addresses of the members that died and knock there in vain
+    (https://github.com/pytorch/pytorch/issues/135712).
+    """
+    name = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def member(task: Task[int, Value]) -> Value:
