@@ -27,7 +27,7 @@ LAYERS = [
     ["show", "api"],
     ["pipeline"],
     ["report"],
-    ["evaluation", "training", "serving"],
+    ["audit", "evaluation", "training", "serving"],
     ["model", "rundir", "predictions", "devices", "models"],
     ["dataset"],
     ["sources", "engines", "lock", "progress", "resolve", "memory"],

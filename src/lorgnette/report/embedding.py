@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines.base import Engine, Task
 from lorgnette.errors import EngineError
+from lorgnette.evaluation.hidden import EDGE as EDGE
+from lorgnette.evaluation.hidden import PIECE, hidden_pieces, small_size
+from lorgnette.evaluation.hidden import to_vectors as to_vectors
 from lorgnette.progress import progress
 from lorgnette.report.pictures import nearest_size
 from lorgnette.report.projection import Moments
@@ -28,10 +31,6 @@ from lorgnette.training.statistics import feature_statistics
 if TYPE_CHECKING:
     from lorgnette.model import Model
 
-EDGE = 16
-"""Edge in pixels of the small pictures that images are compared by."""
-PIECE = 1024
-"""Items in memory at once."""
 PICTURED = 24
 """Classes of which a mean picture is made."""
 ALONE = 20_000
@@ -86,31 +85,6 @@ class Shard:
 
     index: int
     labels: NDArray[np.int32]
-
-
-def to_vectors(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Items as vectors: (n, F) as they are; uint8 (n, H, W, C) by areas as (n, 16 · 16 · C)."""
-    if pixels.ndim == 2:
-        return np.asarray(pixels, np.float32)
-    down, across = _areas(pixels.shape[1]), _areas(pixels.shape[2])
-    small = np.einsum("as,nstc,bt->nabc", down, pixels.astype(np.float32), across, optimize=True)
-    return np.asarray(small.reshape(len(pixels), -1), np.float32)
-
-
-def _areas(size: int) -> NDArray[np.float32]:
-    """(16, size): how much of each of `size` pixels is in each of 16 equal stretches."""
-    edges = np.linspace(0, size, EDGE + 1)
-    place = np.arange(size)
-    inside = np.minimum(edges[1:, None], place + 1) - np.maximum(edges[:-1, None], place)
-    return np.asarray(inside.clip(0) * EDGE / size, np.float32)
-
-
-def small_size(dataset: Dataset) -> int | None:
-    """The prepared size that small pictures are made from; None for vectors."""
-    if dataset.is_vectors:
-        return None
-    sizes = dataset.info.prepare.size
-    return min((size for size in sizes if size >= EDGE), default=max(sizes))
 
 
 def stand_in(dataset: Dataset) -> Fill:
@@ -249,32 +223,13 @@ def hidden(
     Raises:
         DatasetError: the dataset's items are not what the model takes.
     """
-    import torch
-
-    from lorgnette.evaluation.evaluate import predict_items
-
-    caught: list[NDArray[np.float32]] = []
-    last = [m for m in model.network.modules() if isinstance(m, torch.nn.Linear)][-1]
-    hook = last.register_forward_pre_hook(
-        lambda _, inputs: caught.append(inputs[0].detach().float().cpu().numpy())
-    )
-    try:
-        predict_items(model, dataset, rows[:1])  # refuses items of another kind
-        caught.clear()
-        moments: Moments | None = None
-        kept: list[NDArray[np.float32]] = []
-        size = None if dataset.is_vectors else model.spec.size
-        with progress("Looking through the network", len(rows), "items") as meter:
-            for start in range(0, len(rows), PIECE):
-                piece = slice(start, start + PIECE)
-                model.probabilities(dataset.read(rows[piece], size))
-                x = np.concatenate(caught)
-                caught.clear()
-                part = Moments.of(x)
-                moments = part if moments is None else moments.merge(part)
-                kept.append(x[keep[piece]])
-                meter.advance(len(x))
-    finally:
-        hook.remove()
+    moments: Moments | None = None
+    kept: list[NDArray[np.float32]] = []
+    done = 0
+    for x in hidden_pieces(model, dataset, rows):
+        part = Moments.of(x)
+        moments = part if moments is None else moments.merge(part)
+        kept.append(x[keep[done : done + len(x)]])
+        done += len(x)
     assert moments is not None  # a run holds out at least one item
     return moments, np.concatenate(kept)

@@ -1,0 +1,1 @@
+"""Finding what is wrong with labels and items, and settling it."""
