@@ -25,7 +25,7 @@ def test_every_module_imports_and_says_what_it_is() -> None:
 LAYERS = [
     ["cli", "__main__"],
     ["show", "api"],
-    ["pipeline"],
+    ["pipeline", "painter"],
     ["report"],
     ["audit", "evaluation", "training", "serving"],
     ["model", "rundir", "predictions", "devices", "models"],

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lorgnette.config import Config, EngineConfig, PrepareConfig, SourceConfig
 from lorgnette.dataset.store import INFO, Dataset
+from lorgnette.errors import LorgnetteError
 from lorgnette.resolve import load
 from lorgnette.rundir import Run
 from lorgnette.storage import Storage
@@ -107,23 +109,24 @@ def evaluate(
             it; the run's own validation and test parts if not given.
 
     Returns:
-        `{"validation": {...}, "test": {...}}`, or `{NAME: {...}}` with the name of the data; each
-        as `lorgnette.evaluation.metrics.evaluate` gives them.
+        `{"validation": {...}, "test": {...}}`, and further yardsticks where labels were decided
+        about, or `{NAME: {...}}` with the name of the data; each as
+        `lorgnette.evaluation.metrics.evaluate` gives them, and `labels`, which say against what.
     """
     from pathlib import Path
 
-    from lorgnette.dataset.split import split
     from lorgnette.evaluation.evaluate import evaluate as judge_run
-    from lorgnette.evaluation.evaluate import evaluate_on
+    from lorgnette.evaluation.evaluate import evaluate_on, remark
 
     opened = _run(run)
     if data is None and (found := opened.read("evaluation.json")):
+        with suppress(LorgnetteError):  # figures are shown without their dataset too
+            remark(opened.dataset(), found)
         return found
     model = load_model(opened)
     if data is None:
         own = opened.dataset()
-        parts = split(own, opened.config.split, opened.config.seed)
-        return judge_run(model, own, parts, opened)
+        return judge_run(model, own, opened.divide(own), opened)
     other = data if isinstance(data, Dataset) else _prepared(opened, data)
     name = Path(other.info.source.location if data is not other else other.location).name
     return {name: evaluate_on(model, other, opened)}

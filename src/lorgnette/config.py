@@ -17,6 +17,7 @@ Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Activation = Literal["relu", "gelu", "silu", "tanh", "elu"]
 Norm = Literal["batch", "none"]
+LabelChoice = Literal["decided", "given"]
 
 
 class Settings(BaseModel):
@@ -353,6 +354,8 @@ class TrainConfig(Settings):
     normalize: Literal["standard", "unit"] = "standard"
     """`standard`: mean 0 and deviation 1 over the training part, by channel or feature. `unit`:
     pixels divided by 255, vectors as they are."""
+    labels: LabelChoice = "decided"
+    """What is learnt: the labels in force after all decisions, or those that the source gives."""
     label_smoothing: Probability = 0.05
     """Probability mass that targets give to the other classes."""
     class_weights: Literal["none", "balanced"] = "none"
@@ -369,6 +372,22 @@ class TrainConfig(Settings):
     streamed shard by shard through a shuffle buffer of this size. None: half of what is free."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """A checkpoint is written after every epoch, and inside one after this time."""
+
+
+class AuditConfig(Settings):
+    """How labels are judged."""
+
+    folds: int = Field(default=5, ge=2)
+    """Parts of the data; each is judged by a network trained on the others."""
+    rounds: int = Field(default=2, ge=2)
+    """The first learns the labels as they are, each later one those that the last has mended."""
+    epochs: Positive | None = None
+    """Passes of each network over its part. None: as many as a training makes."""
+    divisions: Positive = 1
+    """How often each round divides the data anew; more make opinions steadier."""
+    hold_out: bool = True
+    """Judge the test part of the split by networks that have seen none of it, so that its labels
+    change nothing elsewhere."""
 
 
 class EvaluateConfig(Settings):
@@ -408,5 +427,7 @@ class Config(Settings):
     """How it is trained."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """How it is judged."""
+    audit: AuditConfig = AuditConfig()
+    """How labels are judged."""
     engine: EngineConfig = EngineConfig()
     """Where work runs."""

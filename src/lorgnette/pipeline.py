@@ -1,6 +1,8 @@
 """The whole path, to be read from top to bottom.
 
-    images + labels → prepare → Dataset → split → train → Model → evaluate → report
+    images + labels → prepare → Dataset → audit → decisions
+                                   │                  │
+                                   └── split → train ─┴→ Model → evaluate → report
 
 Each step leaves something on disk that can be loaded again; a step that was finished before is not
 done again, so that the same call continues what was interrupted.
@@ -10,36 +12,60 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorgnette.config import Config
 from lorgnette.dataset.prepare import prepare
-from lorgnette.dataset.split import split
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines import open_engine
 from lorgnette.lock import locked
 from lorgnette.progress import say
 from lorgnette.rundir import Run
+from lorgnette.storage import Storage
 
 if TYPE_CHECKING:
     from lorgnette.evaluation.crossval import Together
 
 
-def run(config: Config, out: str, *, dataset: str | None = None, overwrite: bool = False) -> Run:
+RULES = (
+    "suspicion >= 0.9 and part != 'test'",
+    "undecidable: suspicion >= 0.5 and suspicion < 0.9 and part != 'test'",
+)
+"""What `run --audit` applies, unless told otherwise: labels that are surely wrong are changed, and
+those that are probably wrong are not learnt. No rule touches what the model will be judged by."""
+BEFORE = "before"
+"""Where, inside a run with an audit, the same training on the labels as given is."""
+
+
+def run(
+    config: Config,
+    out: str,
+    *,
+    dataset: str | None = None,
+    audited: bool = False,
+    rules: Sequence[str] = RULES,
+    who: str = "lorgnette",
+    overwrite: bool = False,
+) -> Run:
     """Take a source through the whole path and leave a run.
 
     Args:
         config: all settings; `config.source.location` says where the images are.
         out: the run's directory; empty, or holding the same run, unfinished or finished.
         dataset: where the prepared dataset goes; inside the run if not given.
+        audited: judge the labels, mend them by rules, and train on both the given and the mended
+            ones, so that the report can say what it changed.
+        rules: what the audit applies; see `lorgnette.audit.rules`.
+        who: in whose name.
         overwrite: begin again whatever is in `out`.
     """
     run = Run(out)
     with locked(run.storage):
         if overwrite:
             run.clear()
+            Run(run.root / BEFORE).clear()
         place = dataset or str(run.root / "dataset")
         run.begin(config, place)
         with _timed(run, "prepare"):
@@ -50,8 +76,90 @@ def run(config: Config, out: str, *, dataset: str | None = None, overwrite: bool
                 open_engine(config.engine),
                 overwrite=overwrite,
             )
+        if audited:
+            mend(prepared, config, run, rules, who, overwrite=overwrite)
         learn(prepared, config, run)
     return run
+
+
+def mend(
+    dataset: Dataset,
+    config: Config,
+    run: Run,
+    rules: Sequence[str],
+    who: str,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Audit the labels that a run is about to learn, apply rules, and train on the given ones."""
+    inside = str(run.root / "audit")
+    place = f"{dataset.location}/audit" if dataset.storage.is_local else inside
+    with _timed(run, "audit"):
+        audit(dataset.location, config, place, rules=rules, who=who, overwrite=overwrite)
+    shown = Path(place)
+    run.note(audit=str(shown.relative_to(run.root) if shown.is_relative_to(run.root) else shown))
+    given = config.train.model_copy(update={"labels": "given"})
+    told = config.model_copy(update={"train": given})
+    before = Run(run.root / BEFORE)
+    before.begin(told, dataset.location)
+    with _timed(run, "before"):
+        learn(dataset, told, before)
+
+
+def audit(
+    dataset: str,
+    config: Config,
+    out: str | None = None,
+    *,
+    views: Sequence[str] = (),
+    predictions: str | None = None,
+    rules: Sequence[str] = (),
+    who: str = "lorgnette",
+    overwrite: bool = False,
+) -> tuple[Run, dict[str, Any]]:
+    """Judge the labels of a prepared dataset, apply rules, and leave an audit with a page.
+
+    See `lorgnette.audit.audit.audit`.
+
+    Args:
+        dataset: a prepared one.
+        config: the network that judges, and how.
+        out: the audit's directory; `audit` inside the dataset if not given.
+        views: prepared datasets of vectors with the same ids.
+        predictions: a Parquet file of out-of-fold predictions, in place of networks.
+        rules: applied in their order.
+        who: in whose name.
+        overwrite: judge again, whatever is in `out`; decisions stay.
+
+    Returns:
+        The audit's directory, and the facts of its `audit.json`.
+    """
+    from lorgnette.audit import audit as verb
+    from lorgnette.audit.rules import parse
+    from lorgnette.predictions import Predictions
+    from lorgnette.report.audit import write
+
+    for rule in rules:
+        parse(rule)  # a mistyped rule is found before the networks are trained
+    prepared = Dataset.load(dataset)
+    run = Run(out or verb.default_out(prepared))
+    told = None
+    if predictions is not None:
+        file = Path(predictions).absolute()
+        told = Predictions.load(Storage.at(file.parent), file.name)
+    with locked(run.storage):
+        if overwrite:
+            verb.clear(run)
+        verb.audit(
+            prepared,
+            _as_prepared(config, prepared),
+            run,
+            views=[Dataset.load(view) for view in views],
+            predictions=told,
+        )
+        verb.apply(prepared, run, rules, who)
+        write(str(run.root), prepared)
+    return run, run.read(verb.RESULT)
 
 
 def train(dataset: str, config: Config, out: str, *, overwrite: bool = False) -> Run:
@@ -105,8 +213,7 @@ def learn(dataset: Dataset, config: Config, run: Run) -> dict[str, Any]:
     from lorgnette.training.loop import train as fit
 
     with _timed(run, "split"):
-        parts = split(dataset, config.split, config.seed)
-        parts.save(run.storage, "split.parquet", dataset)
+        parts = run.divide(dataset)
     with _timed(run, "train"):
         if run.is_trained:
             model = Model.load(run.storage, choose(config.train.device, config.train.precision))

@@ -12,20 +12,28 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lorgnette import __version__
 from lorgnette.config import Config
+from lorgnette.dataset.ledger import difference
+from lorgnette.dataset.split import Split, split
 from lorgnette.dataset.store import Dataset
 from lorgnette.errors import ModelError
 from lorgnette.resolve import dump, parse
 from lorgnette.storage import Storage, is_url
 
 FORMAT = 1
+SPLIT = "split.parquet"
+DECISIONS = "decisions"
+"""In `run.json`: a digest of what decisions had made of the labels that were learnt."""
 FILES = (
     "model.json",
     "model.safetensors",
     "evaluation.json",
     "metrics.jsonl",
-    "split.parquet",
+    SPLIT,
     "report.html",
     "run.json",
     "environment.json",
@@ -161,12 +169,54 @@ class Run:
         """A dataset's location as noted in `run.json`, made absolute."""
         return dataset if is_url(dataset) else str((self.root / dataset).absolute())
 
+    def divide(self, dataset: Dataset) -> Split:
+        """The parts that this run learns and is judged on, noted in `split.parquet`.
+
+        Those of a finished training stay what they were, whatever was decided since.
+
+        Raises:
+            ModelError: decisions have changed labels in the middle of the training.
+            SplitError: the items cannot be divided as asked.
+        """
+        if self.is_trained and (self.root / SPLIT).is_file():
+            return Split.load(self.storage, SPLIT, dataset)
+        config = self.config
+        self.settle(dataset)
+        parts = split(dataset, config.split, config.seed, config.train.labels)
+        parts.save(self.storage, SPLIT, dataset)
+        return parts
+
+    def settle(self, dataset: Dataset) -> NDArray[np.int32]:
+        """The labels to learn, (N,), -1 for none; what decisions made of them is noted.
+
+        Raises:
+            ModelError: a training that was begun here has learnt other labels.
+        """
+        which = self.config.train.labels
+        labels = dataset.labels(which)
+        now = difference(dataset.labels("given"), labels)
+        before = self.read("run.json").get(DECISIONS, "")
+        if before != now:
+            if self.storage.names("checkpoints"):
+                raise ModelError(changed(str(self.root), dataset))
+            self.note(**{DECISIONS: now})
+        return labels
+
     def _shorten(self, dataset: str) -> str:
         """A dataset inside the run directory by its relative path, so that the run can be moved."""
         if is_url(dataset):
             return dataset
         path = Path(dataset).absolute()
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+
+def changed(run: str, dataset: Dataset) -> str:
+    """That what was begun cannot go on with other labels, in a sentence."""
+    return (
+        f"Decisions on {dataset.location} have changed labels since the training in {run} began, "
+        "and a training learns one set of labels from start to end: choose another --out, start "
+        "again with --overwrite, or undo these decisions."
+    )
 
 
 def environment() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The command line: one thin command per verb. Options become settings, results become text."""
 
-from lorgnette.cli import look, path, supply
+from lorgnette.cli import audit, look, path, settle, supply
 from lorgnette.cli.app import app, main
 
-__all__ = ["app", "look", "main", "path", "supply"]
+__all__ = ["app", "audit", "look", "main", "path", "settle", "supply"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from typing import Annotated
 
 import typer
@@ -66,6 +67,9 @@ Group = Annotated[
     ),
 ]
 GivenSplit = Annotated[str | None, typer.Option("--split", help="Tables: the column of splits.")]
+Who = Annotated[
+    str | None, typer.Option(help="The name that decisions are noted under; default: yours.")
+]
 Epochs = Annotated[int | None, typer.Option(help="Short for --set train.epochs=N.")]
 
 
@@ -106,3 +110,11 @@ def sizes(text: str | None) -> tuple[int, ...] | None:
         raise ConfigError(
             f"--size is an edge length in pixels, or several as 64,128, not '{text}'."
         ) from None
+
+
+def name_of_user() -> str:
+    """The name that the system knows the person by; empty where it knows none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""

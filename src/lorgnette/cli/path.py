@@ -33,7 +33,9 @@ from lorgnette.cli.options import (
     Seed,
     Set,
     Size,
+    Who,
     Workers,
+    name_of_user,
     sizes,
     source_settings,
 )
@@ -69,6 +71,21 @@ def run(
     split: GivenSplit = None,
     corrections: Corrections = None,
     features: Features = None,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit", help="Find and mend wrong labels first, and train before and after."
+        ),
+    ] = False,
+    apply: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE",
+            help="With --audit: what is mended; default: relabel from suspicion 0.9 on, and learn "
+            "nothing between 0.5 and 0.9, outside the test part.",
+        ),
+    ] = None,
+    who: Who = None,
     seed: Seed = None,
     engine: Engine = None,
     workers: Workers = None,
@@ -101,8 +118,18 @@ def run(
             "A source is needed, a folder with one directory per class or a table: "
             "`lorgnette run SRC` (or try `lorgnette demo`)."
         )
+    if apply and not audit:
+        raise ConfigError("--apply names what an audit mends: give --audit too.")
     place = out or pipeline.default_out(resolved.source.location)
-    done = pipeline.run(resolved, place, dataset=dataset, overwrite=overwrite)
+    done = pipeline.run(
+        resolved,
+        place,
+        dataset=dataset,
+        audited=audit,
+        rules=apply or pipeline.RULES,
+        who=who or name_of_user(),
+        overwrite=overwrite,
+    )
     show.figures(done.root, done.read("evaluation.json"), as_json)
 
 
@@ -118,7 +145,9 @@ def demo(
 ) -> None:
     """The whole path on portraits with and without glasses, which it draws first."""
     from lorgnette import pipeline
+    from lorgnette.dataset.prepare import prepare as make
     from lorgnette.engines import open_engine
+    from lorgnette.painter import settle_yardstick
     from lorgnette.sources.portraits.write import write_portraits
 
     folder = str(Path(out).absolute() / "portraits")
@@ -128,7 +157,10 @@ def demo(
         folder, n=n, size=DEMO_SIZE, label_noise=label_noise, seed=resolved.seed, engine=engine
     )
     show.portraits(written)
-    done = pipeline.run(resolved, str(Path(out) / "run"))
+    run = Path(out) / "run"
+    dataset = make(resolved.source, str(run / "dataset"), resolved.prepare, engine)
+    settle_yardstick(dataset, folder, resolved)
+    done = pipeline.run(resolved, str(run), audited=True)
     show.figures(done.root, done.read("evaluation.json"), as_json)
 
 

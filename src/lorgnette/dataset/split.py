@@ -4,6 +4,9 @@ Groups with the same composition of labels are interchangeable, so each such buc
 cut by the ratios; what the cut leaves over is dealt out, largest group first, to the part that
 lacks those labels most. Without groups every item is a group of one, and the same code is an exact
 stratified split.
+
+It is the given labels that are divided by, so that no decision ever moves an item to another part.
+Where labels in force are learnt, items that have lost theirs to a decision are not used.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lorgnette.config import SplitConfig
+from lorgnette.config import LabelChoice, SplitConfig
 from lorgnette.dataset.store import Dataset
 from lorgnette.errors import SplitError
 from lorgnette.storage import Storage
@@ -32,39 +35,80 @@ class Split:
 
     Attributes:
         parts: int8 (N,), the place in `PARTS`, or -1 for unlabelled and unused items.
+        divided: the same before decisions took items out or put some in; None where none did.
     """
 
     parts: NDArray[np.int8]
+    divided: NDArray[np.int8] | None = None
 
     def indices(self, part: str) -> NDArray[np.int64]:
         """The items of a part, in the dataset's order; (n,)."""
         return np.flatnonzero(self.parts == PARTS.index(part))
 
+    def members(self, part: str) -> NDArray[np.int64]:
+        """The items that were dealt to a part, those that a decision took out of it too; (n,)."""
+        parts = self.parts if self.divided is None else self.divided
+        return np.flatnonzero(parts == PARTS.index(part))
+
     def save(self, storage: Storage, name: str, dataset: Dataset) -> None:
-        """Write `id` and `split` (null for unused) of every usable item as Parquet."""
-        names = pa.array(PARTS).take(pa.array(np.where(self.parts < 0, 0, self.parts)))
-        table = pa.table(
-            {
-                "id": dataset.rows(["id"])["id"],
-                "split": pa.array(names.to_numpy(zero_copy_only=False), mask=self.parts < 0),
-            }
-        )
+        """Write `id` and `split` (null for unused) of every usable item as Parquet.
+
+        Where decisions changed it, `divided` is a further column.
+        """
+        columns = {"id": dataset.rows(["id"])["id"], "split": _named(self.parts)}
+        if self.divided is not None:
+            columns["divided"] = _named(self.divided)
         buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(pa.table(columns), buffer, compression="zstd")
         storage.write(name, memoryview(buffer.getvalue()))
 
+    @classmethod
+    def load(cls, storage: Storage, name: str, dataset: Dataset) -> Split:
+        """Read what `save` wrote; items of the dataset that are not in it are unused.
 
-def split(dataset: Dataset, settings: SplitConfig, seed: int) -> Split:
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with storage.open(name) as file:
+            table = pq.read_table(file)
+        places = pc.index_in(dataset.rows(["id"])["id"], table["id"].combine_chunks())
+        found = {
+            column: _coded(table[column].take(places))
+            for column in ("split", "divided")
+            if column in table.column_names
+        }
+        return cls(found["split"], found.get("divided"))
+
+
+def _named(parts: NDArray[np.int8]) -> pa.Array:
+    names = pa.array(PARTS).take(pa.array(np.where(parts < 0, 0, parts)))
+    return pa.array(names.to_numpy(zero_copy_only=False), mask=parts < 0)
+
+
+def _coded(names: pa.ChunkedArray) -> NDArray[np.int8]:
+    codes = pc.fill_null(pc.index_in(names, pa.array(PARTS)), UNUSED)
+    return np.asarray(codes, np.int8)
+
+
+def split(
+    dataset: Dataset, settings: SplitConfig, seed: int, which: LabelChoice = "decided"
+) -> Split:
     """Divide the labelled items of a dataset.
 
     A split that the source gives is honoured; a part that it does not give is taken out of its
     training part.
 
+    Args:
+        dataset: labels, groups and the given split.
+        settings: the parts.
+        seed: of the run.
+        which: the labels that will be learnt; see `in_force`.
+
     Raises:
         SplitError: there are fewer than two classes, a class has too few items (or groups) to be
-            in every part, or a given split tears a group apart.
+            in every part, a given split tears a group apart, or decisions leave too little.
     """
-    labels = dataset.labels()
+    labels = dataset.labels("given")
     groups = dataset.groups()
     classes = dataset.info.classes
     if len(classes) < 2:
@@ -90,7 +134,59 @@ def split(dataset: Dataset, settings: SplitConfig, seed: int) -> Split:
         divided = divide(labels[pool], pool_groups, shares, np.random.default_rng(seed))
         parts[pool] = codes[divided]
     _check_classes(labels, groups, parts, classes)
-    return Split(parts)
+    return in_force(dataset, parts, groups, which, held_back=given > 0)
+
+
+def in_force(
+    dataset: Dataset,
+    parts: NDArray[np.int8],
+    units: NDArray[np.int64] | None,
+    which: LabelChoice,
+    held_back: NDArray[np.bool_] | None = None,
+) -> Split:
+    """What decisions leave of parts that given labels were divided into.
+
+    An item without a label in force is in no part. One that only a decision has given a label is
+    learnt from, unless something that belongs to it is judged or chosen by.
+
+    Args:
+        dataset: the labels.
+        parts: as divided, (N,), places in `PARTS` or -1.
+        units: what stays together, (N,); None if every item is by itself.
+        which: `given` changes nothing.
+        held_back: items that the source keeps from training, (N,).
+
+    Raises:
+        SplitError: there is no item left to learn or choose by, or only one class to learn.
+    """
+    if which == "given":
+        return Split(parts)
+    labels = dataset.labels("decided")
+    known = dataset.labels("given") >= 0
+    lost = (parts >= 0) & (labels < 0)
+    gained = ~known & (labels >= 0)
+    if held_back is not None:
+        gained &= ~held_back
+    if units is not None:
+        gained &= ~np.isin(units, units[parts > 0])
+    if not (lost | gained).any():
+        _check_left(dataset, labels, parts)
+        return Split(parts)
+    left = parts.copy()
+    left[lost] = UNUSED
+    left[gained] = PARTS.index("train")
+    _check_left(dataset, labels, left)
+    return Split(left, divided=parts)
+
+
+def _check_left(dataset: Dataset, labels: NDArray[np.int32], parts: NDArray[np.int8]) -> None:
+    """Decisions may take a class away, but not all there is to learn or to choose by."""
+    if len(np.unique(labels[parts == 0])) < 2 or not (parts == 1).any():
+        raise SplitError(
+            "A training needs items of two classes to learn and some to choose by, and the "
+            f"decisions on {dataset.location} leave too little: undo some of them, or learn the "
+            "given labels (--set train.labels=given)."
+        )
 
 
 def divide(
@@ -195,9 +291,7 @@ def _shares(settings: SplitConfig, open_parts: list[int], items: int) -> NDArray
 
 def _given(dataset: Dataset) -> NDArray[np.int8]:
     """The part that the source gives each usable item, -1 for none."""
-    column = dataset.rows(["split"])["split"].combine_chunks()
-    codes = pc.fill_null(pc.index_in(column, pa.array(PARTS)), UNUSED)
-    return np.asarray(codes, np.int8)
+    return _coded(dataset.rows(["split"])["split"])
 
 
 def _check_given(

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +20,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from lorgnette.config import PrepareConfig, Settings, SourceConfig
-from lorgnette.errors import DatasetError
+from lorgnette.config import LabelChoice, PrepareConfig, Settings, SourceConfig
+from lorgnette.errors import ConfigError, DatasetError
 from lorgnette.storage import Storage
+
+if TYPE_CHECKING:
+    from lorgnette.dataset.ledger import Ledger
 
 FORMAT = 1
 INFO = "dataset.json"
 
 Status = Literal["ok", "corrupt", "missing", "duplicate", "unsupported"]
+LABELS: tuple[LabelChoice, ...] = ("decided", "given")
 STATUSES: tuple[Status, ...] = ("ok", "corrupt", "missing", "duplicate", "unsupported")
 
 ROW: Any = pa.schema(
@@ -270,8 +274,26 @@ class Dataset:
         """The rows of all shards in order; see `tables`."""
         return pa.concat_tables(self.tables(columns, status))
 
-    def labels(self) -> NDArray[np.int32]:
-        """The given label of each usable item as a code into `info.classes`, -1 for none; (N,)."""
+    def labels(self, which: LabelChoice = "decided") -> NDArray[np.int32]:
+        """The label of each usable item as a code into `info.classes`, -1 for none; (N,).
+
+        Args:
+            which: `decided`: the labels in force, which are the given ones with the decisions of
+                the ledger folded over; `given`: what the source says.
+        """
+        if which not in LABELS:
+            raise ConfigError(f"Labels are decided or given, not '{which}'.")
+        return self.ledger.labels() if which == "decided" else self._given.copy()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The decisions about its labels; see `lorgnette.dataset.ledger`."""
+        from lorgnette.dataset.ledger import Ledger
+
+        return Ledger(self)
+
+    @cached_property
+    def _given(self) -> NDArray[np.int32]:
         classes = pa.array(self.info.classes, pa.string())
         codes = [
             pc.fill_null(pc.index_in(table["label"], classes), -1).to_numpy()

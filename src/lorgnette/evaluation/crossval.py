@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lorgnette.config import Config, EngineConfig
+from lorgnette.dataset.ledger import difference
 from lorgnette.dataset.split import Split
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines import open_engine
@@ -26,7 +27,7 @@ from lorgnette.evaluation.foldtable import MEASURES, METHOD, summarise
 from lorgnette.predictions import Predictions
 from lorgnette.progress import console, progress, say
 from lorgnette.resolve import parse
-from lorgnette.rundir import Run
+from lorgnette.rundir import DECISIONS, Run, changed
 
 RESULT = "crossval.json"
 OUT_OF_FOLD = "predictions/out-of-fold.parquet"
@@ -85,16 +86,24 @@ def crossvalidate(
     Raises:
         ConfigError: k, repeats or together is not allowed, or the folds cannot train together.
         SplitError: the items cannot be divided into so many folds.
-        ModelError: the directory holds something else.
+        ModelError: the directory holds something else, or decisions have changed labels since what
+            is in it was begun.
         EngineError: a fold failed on every attempt; the others are kept.
     """
     _check_arguments(repeats, together)
     started = time.perf_counter()
-    splits = [folds(dataset, k, config.split, config.seed, repeat) for repeat in range(repeats)]
+    labels = dataset.labels(config.train.labels)
+    splits = [
+        folds(dataset, k, config.split, config.seed, repeat, config.train.labels)
+        for repeat in range(repeats)
+    ]
     engine = engine or fold_engine(config)
-    plan = _begin(dataset, config, run, engine, k, repeats, together)
+    decided = difference(dataset.labels("given"), labels)
+    plan = _begin(dataset, config, run, engine, k, repeats, together, decided)
     if found := run.read(RESULT):
         say(f"The cross-validation in {run.root} was finished before.")
+        if plan.get(DECISIONS, "") != decided:
+            say(f"Decisions on {dataset.location} have changed labels since.")
         return found
     jobs = _jobs(run, plan)
     count = sum(len(job.folds) for job in jobs)
@@ -107,6 +116,7 @@ def crossvalidate(
         k=k,
         config=config.model_dump(mode="json", exclude_none=True),
         memory_gib=plan["memory_gib"],
+        decided=decided,
     )
     failures = []
     with progress("Cross-validating", k * repeats, "folds", done=k * repeats - count) as meter:
@@ -126,15 +136,28 @@ def crossvalidate(
 
 
 def train_folds(
-    job: Job, *, dataset: str, out: str, k: int, config: dict[str, Any], memory_gib: float
+    job: Job,
+    *,
+    dataset: str,
+    out: str,
+    k: int,
+    config: dict[str, Any],
+    memory_gib: float,
+    decided: str = "",
 ) -> int:
-    """Train the folds of a job, each in its own run, and judge them; their number."""
+    """Train the folds of a job, each in its own run, and judge them; their number.
+
+    All folds learn one set of labels: `decided` is the digest of what decisions changed in them.
+    """
     from lorgnette.training.loop import train
     from lorgnette.training.together import train_together
 
     opened = Dataset.load(dataset)
     given = parse(config, "cross-validation")
-    splits = folds(opened, k, given.split, given.seed, job.repeat)
+    which = given.train.labels
+    if difference(opened.labels("given"), opened.labels(which)) != decided:
+        raise ModelError(changed(out, opened))
+    splits = folds(opened, k, given.split, given.seed, job.repeat, which)
     chosen = [splits[fold] for fold in job.folds]
     runs, configs = [], []
     for fold, split in zip(job.folds, chosen, strict=True):
@@ -146,7 +169,7 @@ def train_folds(
         limited = own.train.model_copy(update={"memory_gib": own.train.memory_gib or memory_gib})
         configs.append(own.model_copy(update={"train": limited}))
         runs.append(run)
-    with _quiet():
+    with quiet():
         open_ones = [i for i, run in enumerate(runs) if not run.is_trained]
         if open_ones and len(job.folds) > 1:
             train_together(opened, chosen, configs, runs)
@@ -161,11 +184,12 @@ def train_folds(
 def _judge_fold(dataset: Dataset, split: Split, config: Config, run: Run) -> dict[str, Any]:
     """The figures of a trained fold; predictions and full evaluations stay in its run."""
     from lorgnette.devices import choose
-    from lorgnette.evaluation.evaluate import evaluate, judge, predict_items
+    from lorgnette.evaluation.evaluate import PARTS, evaluate, judge, predict_items
     from lorgnette.model import Model
 
     model = Model.load(run.storage, choose(config.train.device, config.train.precision))
-    learnt = predict_items(model, dataset, split.indices("train"))
+    labels = dataset.labels(config.train.labels)
+    learnt = predict_items(model, dataset, split.indices("train"), labels)
     found = {"train": judge(learnt, config.evaluate), **evaluate(model, dataset, split, run)}
     training = run.read("run.json")["training"]
     return {
@@ -176,8 +200,8 @@ def _judge_fold(dataset: Dataset, split: Split, config: Config, run: Run) -> dic
         "parameters": training["parameters"],
         "seconds": round(sum(line["seconds"] for line in run.metrics()), 3),
         **{
-            part: {name: facts[name]["value"] for name in MEASURES} | {"n": facts["n"]}
-            for part, facts in found.items()
+            part: {name: found[part][name]["value"] for name in MEASURES} | {"n": found[part]["n"]}
+            for part in ("train", *PARTS)
         },
     }
 
@@ -233,6 +257,7 @@ def _begin(
     k: int,
     repeats: int,
     together: Together,
+    decided: str,
 ) -> dict[str, Any]:
     """Note what is about to be done, or check that it is what was begun here before."""
     begun = bool(run.read("run.json"))
@@ -254,6 +279,8 @@ def _begin(
                 f"{run.root} holds a cross-validation with other settings; what differs: "
                 f"{'; '.join(differ)}. Choose another --out, or start again with --overwrite."
             )
+        if known.get(DECISIONS, "") != decided and not run.read(RESULT):
+            raise ModelError(changed(str(run.root), dataset))
         plan: dict[str, Any] = known
         return plan
     batched = _together(dataset, config, together)
@@ -265,6 +292,7 @@ def _begin(
         # dropout draws for all folds of a piece at once.
         "pieces": min(-(-engine.workers // repeats), max(k // 2, 1)) if batched else k,
         "memory_gib": _memory_share(config, engine),
+        **({DECISIONS: decided} if decided else {}),
     }
     run.note(crossval=plan)
     return plan
@@ -312,18 +340,18 @@ def _gather(
     """Put the folds together, and write the out-of-fold predictions and `crossval.json`."""
     from lorgnette.evaluation.evaluate import judge
 
-    labels, groups = dataset.labels(), dataset.groups()
+    labels, groups = dataset.labels(config.train.labels), dataset.groups()
     sums = np.zeros((len(labels), len(dataset.info.classes)))
     times = np.zeros(len(labels), np.int64)
     found = []
     for repeat, parts in enumerate(splits):
         for fold, split in enumerate(parts):
             own = Run(run.root / fold_folder(repeat, fold))
-            rows = split.indices("test")
+            rows = split.members("test")
             sums[rows] += Predictions.load(own.storage, "predictions/test.parquet").probabilities
             times[rows] += 1
             found.append({"repeat": repeat, "fold": fold, **own.read(FOLD_RESULT)})
-    rows = np.flatnonzero(labels >= 0)
+    rows = np.flatnonzero(dataset.labels("given") >= 0)
     assert (times[rows] == len(splits)).all()  # each item once in each repeat
     predictions = Predictions(
         ids=dataset.rows(["id"])["id"].take(rows).to_numpy(),
@@ -333,6 +361,7 @@ def _gather(
         groups=None if groups is None else groups[rows],
     )
     predictions.save(run.storage, OUT_OF_FOLD)
+    kind = config.train.labels if dataset.ledger.fold().decided.any() else "given"
     facts = {
         "format": FORMAT,
         "dataset": dataset.location,
@@ -344,7 +373,7 @@ def _gather(
         "folds": found,
         "summary": summarise(found, config.evaluate.confidence),
         "interval": METHOD,
-        "pooled": judge(predictions, config.evaluate),
+        "pooled": {**judge(predictions, config.evaluate), "labels": kind},
         "seconds": round(seconds, 3),
     }
     run.write(RESULT, facts)
@@ -352,7 +381,7 @@ def _gather(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress of single folds: several of them would write over each other."""
     before, console.quiet = console.quiet, True
     try:

@@ -6,20 +6,28 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lorgnette.config import SplitConfig
-from lorgnette.dataset.split import UNUSED, Split, divide
+from lorgnette.config import LabelChoice, SplitConfig
+from lorgnette.dataset.split import UNUSED, Split, divide, in_force
 from lorgnette.dataset.store import Dataset
 from lorgnette.errors import ConfigError, SplitError
 
 TRAIN, VAL, TEST = 0, 1, 2
 
 
-def folds(dataset: Dataset, k: int, settings: SplitConfig, seed: int, repeat: int) -> list[Split]:
-    """Divide all labelled items into k folds; each is the test part of one split.
+def folds(
+    dataset: Dataset,
+    k: int,
+    settings: SplitConfig,
+    seed: int,
+    repeat: int,
+    which: LabelChoice = "decided",
+) -> list[Split]:
+    """Divide all items with a given label into k folds; each is the test part of one split.
 
     What is left of each split's items is its training side; a share of that, `val / (train + val)`
     of the settings, is its validation part. A split that the source gives is not looked at: every
-    labelled item is tested once. Groups, and copies of one file, stay whole throughout.
+    labelled item is tested once. Groups, and copies of one file, stay whole throughout. Decisions
+    move nothing: they take items out of their part, or add to what is learnt.
 
     Args:
         dataset: labels and groups.
@@ -27,9 +35,10 @@ def folds(dataset: Dataset, k: int, settings: SplitConfig, seed: int, repeat: in
         settings: how large the validation part is.
         seed: of the run.
         repeat: from 0; each divides anew.
+        which: the labels that will be learnt; see `lorgnette.dataset.split.in_force`.
 
     Returns:
-        k splits; the test parts are disjoint and together hold every labelled item.
+        k splits; the test parts are disjoint and their members together are every labelled item.
 
     Raises:
         ConfigError: k is too small.
@@ -37,7 +46,7 @@ def folds(dataset: Dataset, k: int, settings: SplitConfig, seed: int, repeat: in
     """
     if k < 2:
         raise ConfigError(f"A cross-validation has two folds or more, got {k}: use --k 5 or 10.")
-    labels, units = dataset.labels(), _units(dataset)
+    labels, together = dataset.labels("given"), units(dataset)
     pool = np.flatnonzero(labels >= 0)
     if not len(pool) or len(np.unique(labels[pool])) < 2:
         raise SplitError(
@@ -46,7 +55,7 @@ def folds(dataset: Dataset, k: int, settings: SplitConfig, seed: int, repeat: in
             f"{len(np.unique(labels[pool]))}: check the label column."
         )
     shares = np.append(np.full(k, 1 / k), 0.0)
-    fold = _divide(labels, units, pool, shares, np.random.default_rng([seed, repeat]))
+    fold = _divide(labels, together, pool, shares, np.random.default_rng([seed, repeat]))
     share = settings.val / (settings.train + settings.val)
     found = []
     for number in range(k):
@@ -54,9 +63,9 @@ def folds(dataset: Dataset, k: int, settings: SplitConfig, seed: int, repeat: in
         parts[pool[fold == number]] = TEST
         side = pool[fold != number]
         rng = np.random.default_rng([seed, repeat, number])
-        parts[side] = _divide(labels, units, side, np.array([1 - share, share, 0.0]), rng)
-        _check(dataset, labels, units, parts, k)
-        found.append(Split(parts))
+        parts[side] = _divide(labels, together, side, np.array([1 - share, share, 0.0]), rng)
+        _check(dataset, labels, together, parts, k)
+        found.append(in_force(dataset, parts, together, which))
     return found
 
 
@@ -70,7 +79,7 @@ def _divide(
     return divide(labels[pool], None if units is None else units[pool], shares, rng)
 
 
-def _units(dataset: Dataset) -> NDArray[np.int64] | None:
+def units(dataset: Dataset) -> NDArray[np.int64] | None:
     """What stays together: items of a group, copies of a file, and what these connect; (N,).
 
     `prepare` keeps one copy of each image, but tables may hold a row twice.

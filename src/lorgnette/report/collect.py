@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from lorgnette.config import Augment, Config
-from lorgnette.dataset.split import PARTS
+from lorgnette.config import Augment, Config, LabelChoice
+from lorgnette.dataset.split import PARTS, Split
 from lorgnette.dataset.store import STATUSES, Dataset
 from lorgnette.errors import ModelError
 from lorgnette.predictions import Predictions
 from lorgnette.report import facts
-from lorgnette.report.pictures import nearest_size, thumbnail
+from lorgnette.report.items import Items, title
+from lorgnette.report.labels import collect_labels
+from lorgnette.report.pictures import thumbnail
 from lorgnette.rundir import Run
 from lorgnette.storage import Storage
 
@@ -56,11 +54,11 @@ def collect(run: Path | str) -> facts.Facts:
     environment = opened.read("environment.json")
     predictions = Predictions.load(opened.storage, "predictions/test.parquet")
     dataset = opened.dataset()
-    items = _Items(dataset, opened.storage)
-    classes = list(dataset.info.classes)
     config = opened.config
+    items = _Items(dataset, opened.storage, config.train.labels)
+    classes = list(dataset.info.classes)
     return facts.Facts(
-        title=_title(dataset),
+        title=title(dataset),
         created=environment.get("started", ""),
         version=environment.get("lorgnette", ""),
         classes=classes,
@@ -77,12 +75,8 @@ def collect(run: Path | str) -> facts.Facts:
         timings=record.get("timings", {}),
         settings=_flat(config.model_dump(mode="json")),
         environment=environment,
+        labels=collect_labels(opened, items, items.divided, evaluations),
     )
-
-
-def _title(dataset: Dataset) -> str:
-    location = dataset.info.source.location or dataset.info.images or dataset.location
-    return Path(location.rstrip("/")).name or location
 
 
 def _evaluation(data: dict[str, Any] | None) -> facts.Evaluation | None:
@@ -100,42 +94,15 @@ def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-class _Items:
+class _Items(Items):
     """The usable items of a dataset with their parts: what pictures and counts are found by."""
 
-    def __init__(self, dataset: Dataset, run: Storage) -> None:
-        self.dataset = dataset
-        self.labels = dataset.labels()
+    def __init__(self, dataset: Dataset, run: Storage, which: LabelChoice = "decided") -> None:
+        super().__init__(dataset, ["id", "path", "group", "split"])
+        self.labels = dataset.labels(which)
         self.groups = dataset.groups()
-        columns = ["id", "path", "group", "split"]
-        self.rows = dataset.rows(columns)
-        with run.open("split.parquet") as file:
-            table = pq.read_table(file, columns=["id", "split"])
-        places = pc.index_in(self.rows["id"], table["id"].combine_chunks())
-        parts = pc.take(table["split"], places)
-        codes = pc.fill_null(pc.index_in(parts, pa.array(PARTS)), -1)
-        self.parts = codes.to_numpy().astype(np.int8)
-
-    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """The places of items by id."""
-        found: NDArray[np.int64] = np.array(
-            pc.index_in(pa.array(ids, pa.string()), self.rows["id"].combine_chunks()), np.int64
-        )
-        return found
-
-    def column(self, name: str, places: NDArray[np.int64]) -> list[Any]:
-        """The values of a column at some places."""
-        values: list[Any] = self.rows[name].take(pa.array(places)).to_pylist()
-        return values
-
-    def pictures(self, places: NDArray[np.int64]) -> list[str]:
-        """The pictures at some places; empty texts for vectors, which have none."""
-        if not len(places):
-            return []
-        if self.dataset.is_vectors:
-            return [""] * len(places)
-        size = nearest_size(self.dataset.info.prepare.size)
-        return [thumbnail(pixels) for pixels in self.dataset.read(places, size)]
+        self.divided = Split.load(run, "split.parquet", dataset)
+        self.parts = self.divided.parts
 
     def split(self) -> facts.Split:
         """How the items were divided."""

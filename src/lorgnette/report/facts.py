@@ -7,100 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from lorgnette.report.labels_facts import Labels
+from lorgnette.report.measures import (
+    Bin,
+    Calibration,
+    ClassScores,
+    Curves,
+    Evaluation,
+    Fact,
+    Measure,
+    PrecisionRecall,
+    Roc,
+)
 
-class Fact(BaseModel):
-    """The base of all facts: frozen; what a newer evaluation adds is passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
-
-
-class Measure(Fact):
-    """A figure with its interval; the value is None where it is undefined."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-
-
-class ClassScores(Fact):
-    """The figures of one class."""
-
-    n: int
-    precision: Measure
-    recall: Measure
-    f1: Measure
-    roc_auc: Measure
-    pr_auc: Measure
-
-
-class Roc(Fact):
-    """Points of an ROC curve, from (0, 0) to (1, 1)."""
-
-    fpr: list[float]
-    tpr: list[float]
-
-
-class PrecisionRecall(Fact):
-    """Points of a precision-recall curve, by rising recall."""
-
-    recall: list[float]
-    precision: list[float]
-
-
-class Curves(Fact):
-    """Both curves of one class against the rest; without points where undefined."""
-
-    roc: Roc
-    pr: PrecisionRecall
-
-
-class Bin(Fact):
-    """Answers of about the same probability."""
-
-    confidence: float
-    accuracy: float
-    low: float
-    high: float
-    n: int
-
-
-class Calibration(Fact):
-    """How often answers were right against how sure they were."""
-
-    bins: list[Bin] = []
-    error: float | None = None
-    """The expected calibration error."""
-
-
-class Evaluation(Fact):
-    """What `lorgnette.evaluation.metrics.evaluate` found on one split."""
-
-    n: int
-    unlabelled: int = 0
-    groups: int | None = None
-    confidence: float
-    design_effect: float
-    accuracy: Measure
-    balanced_accuracy: Measure
-    loss: Measure
-    roc_auc: Measure
-    pr_auc: Measure
-    f1: Measure
-    per_class: dict[str, ClassScores]
-    confusion: list[list[int]]
-    """Rows are given labels, columns answers, both in the order of the classes."""
-    curves: dict[str, Curves] = {}
-    calibration: Calibration = Calibration()
-    positive: str | None = None
-    intervals: dict[str, str] = {}
-
-    @property
-    def mistakes(self) -> int:
-        """The number of wrong answers."""
-        return self.n - sum(row[k] for k, row in enumerate(self.confusion))
+__all__ = [
+    "Augmented", "Bin", "Calibration", "ClassScores", "Conflict", "Curves", "Epoch", "Evaluation",
+    "Fact", "Facts", "Histogram", "Measure", "Mistake", "Part", "Picture", "PrecisionRecall",
+    "Reading", "Reason", "Roc", "Samples", "Split", "Training",
+]  # fmt: skip
 
 
 class Reason(Fact):
@@ -128,7 +54,7 @@ class Reading(Fact):
     """Rows by status."""
     unlabelled: int
     """Usable images without a label."""
-    excluded: dict[str, int] = {}
+    excluded: dict[str, int] = Field(default_factory=dict)
     """What the source left out on purpose, by reason; not among the rows."""
     reasons: list[Reason]
     """Why the others could not be used, the commonest first."""
@@ -280,12 +206,20 @@ class Facts(Fact):
     settings: dict[str, str]
     """Every setting of the run, as `section.key` and TOML."""
     environment: dict[str, Any]
+    labels: Labels | None = None
+    """What was decided on the labels; None where nothing was and no audit was made."""
+
+    @property
+    def judged(self) -> Evaluation | None:
+        """The test figures that the page leads with: against confirmed labels if enough are."""
+        return self.test if self.labels is None else self.labels.leading(self.test)
 
     @property
     def commonest(self) -> tuple[str, float] | None:
         """The commonest class of the training part, and its share of the test part."""
-        if self.test is None or not self.test.n:
+        test = self.judged
+        if test is None or not test.n:
             return None
         labels = self.split.part("train").labels
         name = self.classes[labels.index(max(labels))]
-        return name, self.test.per_class[name].n / self.test.n
+        return name, test.per_class[name].n / test.n

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorgnette.report import words
 from lorgnette.report.facts import Calibration, Epoch, Evaluation, Histogram
@@ -68,19 +69,38 @@ def learning(epochs: Sequence[Epoch], best: int | None, name: str) -> str:
 
 def confusion(evaluation: Evaluation, classes: Sequence[str]) -> str:
     """Given labels by answers: counts, and shares of each row; empty beyond `MATRIX_CLASSES`."""
+    label = f"Confusion matrix: {evaluation.mistakes} of {evaluation.n} answers were wrong."
+    counts = np.array(evaluation.confusion, float)
+    return matrix(counts, classes, "confusion", label, ("given", "answered"))
+
+
+def matrix(
+    counts: NDArray[np.float64],
+    classes: Sequence[str],
+    name: str,
+    label: str,
+    axes_names: tuple[str, str],
+) -> str:
+    """Counts (K, K) with shares of each row; empty beyond `MATRIX_CLASSES`.
+
+    Args:
+        counts: what is off the diagonal is drawn as wrong.
+        classes: K names.
+        name: of the drawing, one for each on a page.
+        label: the picture in words.
+        axes_names: of rows and columns.
+    """
     K = len(classes)
     if K > MATRIX_CLASSES:
         return ""
-    counts = np.array(evaluation.confusion)
     rows = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(rows, 1)
     cell = next(edge for most, edge in CELLS if most >= K)
-    label = f"Confusion matrix: {evaluation.mistakes} of {evaluation.n} answers were wrong."
     names = [shorten(name, 18) for name in classes]
     longest = max(map(len, names)) * (0.075 if K <= NUMBERED else 0.055)
     turned = K > 3 and longest > cell
     extra = longest + 0.5, (longest if turned else 0.2) + 0.4
-    with Drawing("confusion", label, cell * K + extra[0], cell * K + extra[1]) as drawing:
+    with Drawing(name, label, cell * K + extra[0], cell * K + extra[1]) as drawing:
         from matplotlib.patches import Rectangle
 
         axes = drawing.figure.subplots()
@@ -103,7 +123,7 @@ def confusion(evaluation: Evaluation, classes: Sequence[str]) -> str:
             ink = PAPER if share > 0.7 else INK
             large = K <= 3
             axes.text(
-                j, i - (0.13 if K <= 8 else 0), f"{counts[i, j]:,}", ha="center", va="center",
+                j, i - (0.13 if K <= 8 else 0), f"{counts[i, j]:,.0f}", ha="center", va="center",
                 color=ink, fontsize=14 if large else 9.5 if K <= 8 else 7,
             )  # fmt: skip
             if K <= 8 and rows[i, 0]:
@@ -119,8 +139,8 @@ def confusion(evaluation: Evaluation, classes: Sequence[str]) -> str:
         axes.set_ylim(K - 0.5, -0.5)
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
-        axes.set_xlabel("answered", labelpad=6)
-        axes.set_ylabel("given", labelpad=6)
+        axes.set_xlabel(axes_names[1], labelpad=6)
+        axes.set_ylabel(axes_names[0], labelpad=6)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
     return drawing.svg

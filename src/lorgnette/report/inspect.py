@@ -36,6 +36,7 @@ from lorgnette.report.inspect_facts import (
     Projections,
     Separation,
 )
+from lorgnette.report.items import title
 from lorgnette.report.projection import Moments, agreement, principal, tsne_each, tsne_tool
 from lorgnette.rundir import Run
 from lorgnette.storage import Storage
@@ -100,7 +101,7 @@ def examine(
     vectors = dataset.info.features
     against, pictures = ("", []) if vectors else _pictures(found.classes, names)
     return Inspection(
-        title=collect._title(dataset),
+        title=title(dataset),
         version=__version__,
         location=dataset.location,
         kind="vectors" if vectors else "images",

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorgnette.report import figures, templates, words
+from lorgnette.report import figures, labels_words, templates, words
 from lorgnette.report.collect import collect
 from lorgnette.report.facts import Facts, Measure
 from lorgnette.report.svg import CLASS_COLORS
@@ -66,11 +66,12 @@ def render(facts: Facts) -> str:
     return template.render(
         facts=facts,
         w=words,
+        lw=labels_words,
         style=templates.part("page.css"),
         script=script,
         script_hash=f"sha256-{digest}",
-        headline=words.headline(facts.test, facts.reading.item),
-        cautions=words.cautions(facts),
+        headline=labels_words.headline(facts),
+        cautions=[*words.cautions(facts), *labels_words.cautions(facts.labels, facts.reading.item)],
         overall=OVERALL,
         figures=_figures(facts),
         scale=_scale(facts),
@@ -79,6 +80,7 @@ def render(facts: Facts) -> str:
         confusions=_confusions(facts),
         largest=max(map(sum, zip(*(part.labels for part in facts.split.parts), strict=True))) or 1,
         created=_date(facts.created),
+        judged_confidence=facts.test.confidence if facts.test else 0.95,
         stages=_stages(facts.timings),
     )
 
@@ -115,7 +117,7 @@ def _figures(facts: Facts) -> dict[str, str]:
 
 def _scale(facts: Facts) -> dict[str, float] | None:
     """Where the accuracy's ruler begins and what stands on it, as shares of its length."""
-    test = facts.test
+    test = facts.judged
     if test is None or test.accuracy.value is None or test.accuracy.low is None:
         return None
     commonest = facts.commonest

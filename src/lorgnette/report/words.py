@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ def count(number: int, noun: str = "", nouns: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else (nouns or noun + 's')}"
 
 
+def about(number: float, noun: str = "") -> str:
+    """An expected number: "about 59", "about 0.6", "less than 0.1"."""
+    if number <= 0:
+        return count(0, noun)
+    if number < 0.1:
+        return "less than 0.1" + (f" {noun}s" if noun else "")
+    text = f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
+    return f"about {text.removesuffix('.0')}" + (f" {noun}s" if noun else "")
+
+
 def seconds(value: float) -> str:
     """A duration as a person says it: "0.4 s", "12 s", "3 min 05 s", "2 h 10 min"."""
     if value < 10:
@@ -72,6 +83,15 @@ def seconds(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def day(text: str) -> str:
+    """The day of an ISO 8601 moment: "3 May 2026"; other text as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment.day} {moment:%B %Y}"
 
 
 def size(bytes_: int) -> str:
@@ -117,7 +137,7 @@ def headline(test: Evaluation | None, item: str = "image") -> tuple[str, str, st
 def cautions(facts: Facts) -> list[str]:
     """What a reader must know before trusting the figures; often nothing."""
     found: list[str] = []
-    test, reading = facts.test, facts.reading
+    test, reading = facts.judged, facts.reading
     item = reading.item
     if test is not None and test.n:
         if test.n < 100:

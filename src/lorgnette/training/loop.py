@@ -41,7 +41,14 @@ LOSS_CHECK_STEPS = 50
 SEEN_BY_DEFAULT = 22_000
 
 
-def train(dataset: Dataset, split: Split, config: Config, run: Run) -> Model:
+def train(
+    dataset: Dataset,
+    split: Split,
+    config: Config,
+    run: Run,
+    *,
+    labels: NDArray[np.int32] | None = None,
+) -> Model:
     """Train the network of a configuration and leave the best weights in a run.
 
     Started again after a kill it continues from its last checkpoint and ends with the same figures.
@@ -52,15 +59,18 @@ def train(dataset: Dataset, split: Split, config: Config, run: Run) -> Model:
             not looked at.
         config: the network, how it is trained, the seed.
         run: where checkpoints, `metrics.jsonl`, and the model go.
+        labels: what to learn of each usable item, codes, (N,); those that the configuration names
+            if not given.
 
     Raises:
         TrainingError: the loss is not a number, or memory ran out; checkpoints stay.
+        ModelError: decisions have changed labels since a training that is to continue began.
     """
     settings = config.train
     device = training_device(dataset, config)
     torch.backends.cudnn.deterministic = True
     rows = split.indices("train")
-    labels = dataset.labels()
+    labels = run.settle(dataset) if labels is None else labels
     epochs = settings.epochs or default_epochs(len(rows))
     spec = model_spec(dataset, rows, config)
     torch.manual_seed(config.seed)

@@ -123,7 +123,9 @@ class TogetherTrainer:
             train, val = (np.searchsorted(rows, split.indices(part)) for part in ("train", "val"))
             epochs = config.train.epochs or default_epochs(len(chosen))
             folds.append(Fold(config, run, spec, train, val, epochs, Progress()))
-        labels = torch.from_numpy(dataset.labels()[rows].astype(np.int64)).to(device.torch)
+        for run in runs:
+            learnt = run.settle(dataset)
+        labels = torch.from_numpy(learnt[rows].astype(np.int64)).to(device.torch)
         pixels = torch.from_numpy(dataset.read(rows)).to(device.torch)
         return cls(folds, Stack(networks), pixels, labels, device)
 
