@@ -2,8 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled_rows import labelled
 
+from labelled_rows import labelled
 from lorgnette.config import SplitConfig
 from lorgnette.dataset import yardstick
 from lorgnette.dataset.ledger import Wanted
