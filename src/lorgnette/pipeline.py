@@ -139,9 +139,9 @@ def audit(
     from lorgnette.predictions import Predictions
     from lorgnette.report.audit import write
 
-    for rule in rules:
-        parse(rule)  # a mistyped rule is found before the networks are trained
     prepared = Dataset.load(dataset)
+    for rule in rules:
+        parse(rule, prepared.info.classes)  # a mistyped one is found before networks are trained
     run = Run(out or verb.default_out(prepared))
     told = None
     if predictions is not None:

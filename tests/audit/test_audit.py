@@ -198,6 +198,8 @@ def test_what_cannot_be_audited_is_refused(tmp_path: Path) -> None:
     dataset = prepared(tmp_path)
     with pytest.raises(ConfigError, match="suspicion"):
         audited(dataset, rules=["suspicio >= 0.9"])
+    with pytest.raises(ConfigError, match="'given' is never 'upp': did you mean 'up'"):
+        audited(dataset, rules=["given == 'upp'"])
     assert not (Path(dataset.location) / "audit").exists()  # before anything is trained
     table = pc.read_csv(tmp_path / "points.csv")
     one = table.set_column(table.num_columns - 1, "label", pa.array(["up"] * N))

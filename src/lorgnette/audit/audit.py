@@ -187,7 +187,7 @@ def apply(dataset: Dataset, run: Run, texts: Sequence[str], who: str) -> list[di
         ConfigError: a rule cannot be understood; none is applied then.
         DatasetError: the audit is unfinished.
     """
-    parsed = [rules.parse(text) for text in texts]
+    parsed = [rules.parse(text, dataset.info.classes) for text in texts]
     table = findings.load(run.storage)
     done = [rules.apply(rule, table, dataset.ledger, who)._asdict() for rule in parsed]
     facts = run.read(RESULT)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -106,8 +106,12 @@ class Rule:
         return np.concatenate(found)
 
 
-def parse(text: str) -> Rule:
+def parse(text: str, classes: Sequence[str] = ()) -> Rule:
     """Understand a rule.
+
+    Args:
+        text: as a person writes it.
+        classes: of the dataset; if given, labels that the rule names must be among them.
 
     Raises:
         ConfigError: it is not one; the sentence names the place and what is meant perhaps.
@@ -121,7 +125,7 @@ def parse(text: str) -> Rule:
         )
     start = prefix.end() if prefix else 0
     start += len(text[start:]) - len(text[start:].lstrip())
-    condition = _Parser(text, start).parse()
+    condition = _Parser(text, start, classes).parse()
     columns = sorted({node.id for node in ast.walk(condition) if isinstance(node, ast.Name)})
     return Rule(text, action, condition, tuple(columns))
 
@@ -129,7 +133,8 @@ def parse(text: str) -> Rule:
 class _Parser:
     """Checks every part of a condition; what is not expressly allowed is refused."""
 
-    def __init__(self, text: str, start: int) -> None:
+    def __init__(self, text: str, start: int, classes: Sequence[str]) -> None:
+        self.values = {**VALUES, "given": tuple(classes), "proposed": tuple(classes)}
         self.text, self.start = text, start
         self.source = text[start:]
 
@@ -242,7 +247,7 @@ class _Parser:
         """Refuse a value that the column never has."""
         if not isinstance(column, ast.Name) or not isinstance(value, ast.Constant):
             return
-        values = VALUES.get(column.id)
+        values = self.values.get(column.id)
         if values and isinstance(value.value, str) and value.value not in values:
             self.wrong(value, f"'{column.id}' is never '{value.value}': "
                               f"{nearest(value.value, values)}")  # fmt: skip
