@@ -336,6 +336,9 @@ def test_a_whole_archive_is_not_downloaded_again(
         patch.setattr("lorgnette.sources.download._verify", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fetch("small", tmp_path / "out")
+    deadline = time.monotonic() + 10  # the server's thread counts after it has sent
+    while kaggle.sent < len(kaggle.archive) and time.monotonic() < deadline:
+        time.sleep(0.01)
     before = kaggle.sent
     kaggle.cuts = [0]  # nothing of the body comes
     fetch("small", tmp_path / "out")
