@@ -221,7 +221,7 @@ def trained(
     return round(float(next(iter(found.values()))["accuracy"]["value"]), 4)
 
 
-def portraits(work: Path, n: int) -> Iterator[dict[str, Cell]]:
+def portraits(work: Path, n: int, epochs: int | None) -> Iterator[dict[str, Cell]]:
     """Rows for three kinds of noise on drawn portraits."""
     seed, size = 0, 64
     drawn, apart = work / "portraits", work / "apart"
@@ -235,8 +235,9 @@ def portraits(work: Path, n: int) -> Iterator[dict[str, Cell]]:
     prepare = resolve.load(overrides={"prepare.size": (size,)}).prepare
     lorgnette.prepare(apart, work / "yardstick", prepare)
     pictures = Pictures(
-        paths, truth.glasses[rows], ~truth.undecidable[rows], str(work / "yardstick"), [], size
-    )
+        paths, truth.glasses[rows], ~truth.undecidable[rows], str(work / "yardstick"),
+        [f"audit.epochs={epochs}"] if epochs else [], size,
+    )  # fmt: skip
     accuracy: float | None = None
     for rate in RATES:
         for kind in ("picture", "symmetric", "class"):
@@ -283,6 +284,7 @@ def cartoons(work: Path, data: Path) -> Iterator[dict[str, Cell]]:
             }
 
 
+CMU_SEEDS = (0,)
 CMU_SETTINGS = ["audit.hold_out=false", "audit.epochs=20"]
 CMU_COLUMNS = ("way", "seed", "wrong", "looked_at", "found", "average_precision", "seconds")
 
@@ -301,7 +303,7 @@ def cmu(work: Path, data: Path) -> Iterator[dict[str, Cell]]:
     dataset = lorgnette.prepare(source, work / "cmu", settings.prepare)
     paths = labels.column(0).to_pylist()
     glasses = dict(zip(paths, map(str, labels["glasses"].to_pylist()), strict=True))
-    for seed in range(1):
+    for seed in CMU_SEEDS:
         run = Run(work / f"cmu-audit{seed}")
         start = time.perf_counter()
         config = resolve.load(settings=[f"seed={seed}", *CMU_SETTINGS])
@@ -408,15 +410,17 @@ def main() -> None:
     parser.add_argument("what", choices=("portraits", "cartoons", "cmu", "views"))
     parser.add_argument("--data", type=Path, help="the folder of real data")
     parser.add_argument("--n", type=int, default=2000, help="portraits")
+    parser.add_argument("--epochs", type=int, help="portraits: of the networks that judge")
     given = parser.parse_args()
     if given.what in ("cartoons", "cmu") and given.data is None:
         parser.error(f"{given.what} are real data: say where they are with --data FOLDER")
     columns = {"cmu": CMU_COLUMNS, "views": VIEW_COLUMNS}.get(given.what, COLUMNS)
     rows: list[list[Cell]] = []
+    name = f"{given.what}_epochs{given.epochs}" if given.epochs else given.what
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if given.what == "portraits":
-            found = portraits(work, given.n)
+            found = portraits(work, given.n, given.epochs)
         elif given.what == "views":
             found = views(work)
         else:
@@ -424,7 +428,7 @@ def main() -> None:
         for row in found:
             rows.append([row.get(name) for name in columns])
             save(
-                RESULTS / f"audit_{given.what}.csv",
+                RESULTS / f"audit_{name}.csv",
                 columns,
                 rows,
                 packages=("cleanlab", "scikit-learn"),
