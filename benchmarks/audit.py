@@ -27,7 +27,7 @@ import argparse
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,13 +249,13 @@ def portraits(work: Path, n: int, epochs: int | None) -> Iterator[dict[str, Cell
             yield {"data": f"{n:,} portraits", "noise": kind, "rate": rate, "seed": seed, **found}
 
 
-def cartoons(work: Path, data: Path) -> Iterator[dict[str, Cell]]:
+def cartoons(work: Path, data: Path, seeds: Sequence[int]) -> Iterator[dict[str, Cell]]:
     """Rows for noise injected into the real set, 1,200 pictures, judged on 800 others."""
     size = 32
     paths = sorted(map(str, (data / "cartoon-glasses").glob("*/*.png")))
     truth = np.array([Path(path).parent.name == CLASSES[0] for path in paths])
     prepare = resolve.load(overrides={"prepare.size": (size,)}).prepare
-    for seed in range(3):
+    for seed in seeds:
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(paths))
         chosen, rest = order[:1200], order[1200:]
@@ -410,6 +410,7 @@ def main() -> None:
     parser.add_argument("what", choices=("portraits", "cartoons", "cmu", "views"))
     parser.add_argument("--data", type=Path, help="the folder of real data")
     parser.add_argument("--n", type=int, default=2000, help="portraits")
+    parser.add_argument("--seed", type=int, action="append", help="cartoons: default 0, 1 and 2")
     parser.add_argument("--epochs", type=int, help="portraits: of the networks that judge")
     given = parser.parse_args()
     if given.what in ("cartoons", "cmu") and given.data is None:
@@ -417,14 +418,17 @@ def main() -> None:
     columns = {"cmu": CMU_COLUMNS, "views": VIEW_COLUMNS}.get(given.what, COLUMNS)
     rows: list[list[Cell]] = []
     name = f"{given.what}_epochs{given.epochs}" if given.epochs else given.what
+    name += "".join(f"_seed{seed}" for seed in given.seed or ())
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if given.what == "portraits":
             found = portraits(work, given.n, given.epochs)
         elif given.what == "views":
             found = views(work)
+        elif given.what == "cartoons":
+            found = cartoons(work, given.data.resolve(), given.seed or (0, 1, 2))
         else:
-            found = (cartoons if given.what == "cartoons" else cmu)(work, given.data.resolve())
+            found = cmu(work, given.data.resolve())
         for row in found:
             rows.append([row.get(name) for name in columns])
             save(
