@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,3 +93,35 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Any:
     source = SourceConfig(location=str(folder_of(folder / "source", 60)))
     settings = PrepareConfig(size=(24,), shard_items=16)
     return prepare(source, str(folder / "out"), settings, LocalEngine(2))
+
+
+@pytest.fixture
+def shown(missing: Missing, tmp_path: Path) -> Callable[[Path], str]:
+    """Open a page in chromium: what its document has become, if the console stayed silent.
+
+    A refused request, a script error and a script that the policy stops all go to the console.
+    """
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        missing("browser", "there is no chromium on the PATH")
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+        "--disable-background-networking --disable-component-update --enable-logging=stderr"
+    )
+
+    def show(page: Path) -> str:
+        done = subprocess.run(
+            [
+                *(chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"),
+                *("--dump-dom", page.as_uri()),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
+        assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+        return done.stdout
+
+    return show

@@ -620,7 +620,7 @@ def test_originals_that_have_gone_are_done_without(place: Path) -> None:
 
 
 def test_the_page_asks_nothing_of_anybody_else(ada: Page) -> None:
-    for path in ("/", "/review.js", "/draw.js", "/review.css"):
+    for path in ("/", "/review.js", "/draw.js", "/review.css", "/palette.css"):
         text = ada.client.get(path).text.replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?:|url\(|@import|[\"'`(]//", text), path
         assert "innerHTML" not in text, path

@@ -67,7 +67,7 @@ def render(facts: Facts) -> str:
         facts=facts,
         w=words,
         lw=labels_words,
-        style=templates.part("page.css"),
+        style=templates.style("page.css"),
         script=script,
         script_hash=f"sha256-{digest}",
         headline=labels_words.headline(facts),

@@ -35,7 +35,7 @@ def render(template: str, **values: Any) -> str:
         .render(
             w=words,
             version=__version__,
-            style=f"{templates.part('page.css')}\n{templates.part('sheet.css')}",
+            style=templates.style("page.css", "sheet.css"),
             script=script,
             script_hash=f"sha256-{digest}",
             **values,

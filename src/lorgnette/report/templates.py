@@ -25,3 +25,9 @@ def environment() -> Environment:
 def part(name: str) -> str:
     """A style sheet or a script as text."""
     return files("lorgnette.report").joinpath(name).read_text(encoding="utf-8").strip()
+
+
+def style(*names: str) -> str:
+    """The palette of all pages, and style sheets after it."""
+    palette = files("lorgnette").joinpath("palette.css").read_text(encoding="utf-8").strip()
+    return "\n".join([palette, *map(part, names)])

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PARTS = {
-    "/": ("review.html", "text/html; charset=utf-8"),
-    "/review.css": ("review.css", "text/css; charset=utf-8"),
-    "/review.js": ("review.js", "text/javascript; charset=utf-8"),
-    "/draw.js": ("draw.js", "text/javascript; charset=utf-8"),
+    "/": ("serving/review/review.html", "text/html; charset=utf-8"),
+    "/palette.css": ("palette.css", "text/css; charset=utf-8"),
+    "/review.css": ("serving/review/review.css", "text/css; charset=utf-8"),
+    "/review.js": ("serving/review/review.js", "text/javascript; charset=utf-8"),
+    "/draw.js": ("serving/review/draw.js", "text/javascript; charset=utf-8"),
 }
+"""What the page is made of: files of the package, and their kinds."""
 KEPT = {"cache-control": "private, max-age=86400, immutable"}
 FRESH = {"cache-control": "no-store"}
 
@@ -128,7 +130,7 @@ def build(board: Board, who: str, blind: bool = False, shared: bool = False) -> 
 
     def part(path: str) -> None:
         name, kind = PARTS[path]
-        data = files("lorgnette.serving.review").joinpath(name).read_bytes()
+        data = files("lorgnette").joinpath(name).read_bytes()
 
         @app.get(path)
         def read() -> Response:
