@@ -379,7 +379,7 @@ class AuditConfig(Settings):
 
     folds: int = Field(default=5, ge=2)
     """Parts of the data; each is judged by a network trained on the others."""
-    rounds: int = Field(default=2, ge=2)
+    rounds: int = Field(default=4, ge=2)
     """The first learns the labels as they are, each later one those that the last has mended."""
     epochs: Positive | None = None
     """Passes of each network over its part. None: as many as a training makes."""

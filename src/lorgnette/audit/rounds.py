@@ -105,7 +105,7 @@ def look(
             weights = vectors.weigh(opinions, given, pool)
             opinion = pooled(opinions, weights)
             found.append(opinion)
-            evidence = pooled(found)
+            evidence = pooled(found, growing(len(found)))
             before, labels = labels, mended(evidence, given, pool)
             labels[fixed] = before[fixed]
             rounds.append(
@@ -124,6 +124,15 @@ def look(
         known = np.flatnonzero(settled >= 0)
         posterior[known] = np.eye(posterior.shape[1])[settled[known]]
     return Evidence(evidence, posterior, model, rounds, weights)
+
+
+def growing(count: int) -> list[float]:
+    """How much each round counts, (count,): the n-th n times as much as the first.
+
+    Later rounds have learnt better labels, but all of them descend from the first one's errors.
+    """
+    total = count * (count + 1) / 2
+    return [number / total for number in range(1, count + 1)]
 
 
 def mended(opinion: Floats, given: Codes, pool: NDArray[np.bool_]) -> Codes:

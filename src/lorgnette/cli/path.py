@@ -45,8 +45,8 @@ from lorgnette.progress import say
 
 DEMO_SIZE = 256
 """Edge of the demo's portraits in pixels: enough to look at, and quick to draw."""
-DEMO_AUDIT_EPOCHS = 8
-"""Half of what a training makes of 2,000 portraits: a demo should not take three minutes."""
+DEMO_AUDIT = {"audit.epochs": 8, "audit.rounds": 2}
+"""Half of the passes and of the rounds that are usual: a demo should not take five minutes."""
 
 
 @app.command()
@@ -153,9 +153,7 @@ def demo(
     from lorgnette.sources.portraits.write import write_portraits
 
     folder = str(Path(out).absolute() / "portraits")
-    resolved = resolve.load(
-        overrides={"source.location": folder, "seed": seed, "audit.epochs": DEMO_AUDIT_EPOCHS}
-    )
+    resolved = resolve.load(overrides={"source.location": folder, "seed": seed, **DEMO_AUDIT})
     engine = open_engine(resolved.engine)
     written = write_portraits(
         folder, n=n, size=DEMO_SIZE, label_noise=label_noise, seed=resolved.seed, engine=engine
