@@ -221,7 +221,9 @@ def trained(
     return round(float(next(iter(found.values()))["accuracy"]["value"]), 4)
 
 
-def portraits(work: Path, n: int, epochs: int | None) -> Iterator[dict[str, Cell]]:
+def portraits(
+    work: Path, n: int, epochs: int | None, rates: Sequence[float]
+) -> Iterator[dict[str, Cell]]:
     """Rows for three kinds of noise on drawn portraits."""
     seed, size = 0, 64
     drawn, apart = work / "portraits", work / "apart"
@@ -239,7 +241,7 @@ def portraits(work: Path, n: int, epochs: int | None) -> Iterator[dict[str, Cell
         [f"audit.epochs={epochs}"] if epochs else [], size,
     )  # fmt: skip
     accuracy: float | None = None
-    for rate in RATES:
+    for rate in rates:
         for kind in ("picture", "symmetric", "class"):
             if kind == "class" and rate >= 0.25:
                 continue  # beyond it most labels of one class would be wrong
@@ -411,6 +413,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder of real data")
     parser.add_argument("--n", type=int, default=2000, help="portraits")
     parser.add_argument("--seed", type=int, action="append", help="cartoons: default 0, 1 and 2")
+    parser.add_argument("--rate", type=float, action="append", help="portraits: default all four")
     parser.add_argument("--epochs", type=int, help="portraits: of the networks that judge")
     given = parser.parse_args()
     if given.what in ("cartoons", "cmu") and given.data is None:
@@ -419,10 +422,11 @@ def main() -> None:
     rows: list[list[Cell]] = []
     name = f"{given.what}_epochs{given.epochs}" if given.epochs else given.what
     name += "".join(f"_seed{seed}" for seed in given.seed or ())
+    name += "".join(f"_rate{rate:g}" for rate in given.rate or ())
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if given.what == "portraits":
-            found = portraits(work, given.n, given.epochs)
+            found = portraits(work, given.n, given.epochs, given.rate or RATES)
         elif given.what == "views":
             found = views(work)
         elif given.what == "cartoons":

@@ -43,8 +43,12 @@ all guessed as well as a network that knows nothing; this decides for the second
 """
 SHARPER = 0.001
 """Nats per item that it costs to take probabilities for surer than they say, by a factor of e in
-their logarithm. Networks that have learnt wrong labels are less sure than they could be; but to
-take them for less sure costs nothing, since small ones, that have learnt little, know no doubt."""
+their logarithm. Networks that have learnt wrong labels are less sure than they could be."""
+FLATTER = 0.002
+"""Nats per item that it costs to take them for less sure. Where many labels are wrong, networks that
+contradict them are either right or too sure of themselves, and the given labels alone hardly tell
+which; out-of-sample answers of several rounds are seldom too sure by a large factor.
+"""
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -160,7 +164,7 @@ def _descend(logs: Tensor, codes: Tensor, start: float) -> tuple[float, NoiseMod
         truth = _sharpened(logs, sharpness.exp())
         rates = _rates(truth, shared + own, slope.sigmoid())
         likely = (truth * _called(rates, confusion(), codes)).sum(dim=1)
-        tied = SHARPER * sharpness.clamp(min=0) ** 2
+        tied = SHARPER * sharpness.clamp(min=0) ** 2 + FLATTER * sharpness.clamp(max=0) ** 2
         prior = (
             len(codes) * tied
             + sharpness**2 / (2 * 1.5**2)
