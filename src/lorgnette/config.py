@@ -343,6 +343,8 @@ class TrainConfig(Settings):
     100."""
     batch_size: Positive = 32
     """Images per step."""
+    size: Positive | None = None
+    """Edge of the images in pixels, one of the sizes that were prepared; the first if not given."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How gradients become steps."""
     schedule: ScheduleConfig = ScheduleConfig()

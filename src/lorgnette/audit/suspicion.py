@@ -45,9 +45,9 @@ SHARPER = 0.001
 """Nats per item that it costs to take probabilities for surer than they say, by a factor of e in
 their logarithm. Networks that have learnt wrong labels are less sure than they could be."""
 FLATTER = 0.002
-"""Nats per item that it costs to take them for less sure. Where many labels are wrong, networks that
-contradict them are either right or too sure of themselves, and the given labels alone hardly tell
-which; out-of-sample answers of several rounds are seldom too sure by a large factor.
+"""Nats per item that it costs to take them for less sure. Where many labels are wrong, networks
+that contradict them are either right or too sure of themselves, and the given labels alone hardly
+tell which; out-of-sample answers of several rounds are seldom too sure by a large factor.
 """
 
 Floats = NDArray[np.float64]

@@ -27,8 +27,7 @@ class RecipeSummary(NamedTuple):
 def recipe_summaries() -> Iterator[RecipeSummary]:
     """Every recipe that comes with the package, by name."""
     for name in resolve.recipe_names():
-        title = resolve.header(name).partition("\n")[0].removeprefix("# ")
-        yield RecipeSummary(name, title, parameters(resolve.load(name)))
+        yield RecipeSummary(name, resolve.title(name), parameters(resolve.load(name)))
 
 
 def parameters(config: Config, num_classes: int = 2) -> int | None:
@@ -50,7 +49,7 @@ def input_shape(config: Config) -> Shape | None:
     None for vectors whose columns are matched by a pattern (`v*`): only the data know how many.
     """
     if config.source.features is None:
-        edge = config.prepare.size[0]
+        edge = config.train.size or config.prepare.size[0]
         return (3 if config.prepare.color == "rgb" else 1, edge, edge)
     count = 0
     for part in config.source.features.split(","):

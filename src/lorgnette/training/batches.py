@@ -117,6 +117,67 @@ class MemoryFeed:
 
 
 @dataclass(frozen=True, eq=False)
+class MappedFeed:
+    """Pixels in the system's page cache: read once per machine, shared by all its processes.
+
+    Shards are mapped into memory and items copied out of them some batches at a time, in the same
+    order as `MemoryFeed` has, so that figures do not depend on which of the two it was.
+
+    Attributes:
+        dataset: where the pixels are; local.
+        size: which of the prepared sizes.
+        rows: the items of this part, (N,).
+        labels: int64 (N,) for these rows.
+        device: where batches go.
+    """
+
+    dataset: Dataset
+    size: int
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    device: Device
+
+    @property
+    def items(self) -> int:
+        """N."""
+        return len(self.rows)
+
+    @property
+    def ready(self) -> bool:
+        """Never: what is mapped is what is stored."""
+        return False
+
+    def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
+        """See `Feed.epoch`."""
+        order = np.random.default_rng([seed, epoch]).permutation(self.items)
+        sizes = batch_sizes(self.items, batch_size).tolist()
+        yield from self._batches(order[sum(sizes[:skip]) :], sizes[skip:])
+
+    def once(self, batch_size: int) -> Iterator[Batch]:
+        """See `Feed.once`."""
+        order = np.arange(self.items)
+        yield from self._batches(order, [len(part) for part in _pieces(order, batch_size)])
+
+    def _batches(self, order: NDArray[np.int64], sizes: list[int]) -> Iterator[Batch]:
+        most = max(GATHERED_BYTES // max(max(sizes, default=1) * self._item_bytes, 1), 1)
+        for first in range(0, len(sizes), most):
+            parts = sizes[first : first + most]
+            chosen, order = order[: sum(parts)], order[sum(parts) :]
+            pixels = torch.from_numpy(self.dataset.read(self.rows[chosen], self.size))
+            labels = torch.from_numpy(self.labels[chosen])
+            for batch in zip(torch.split(pixels, parts), torch.split(labels, parts), strict=True):
+                yield batch[0].to(self.device.torch), batch[1].to(self.device.torch)
+
+    @property
+    def _item_bytes(self) -> int:
+        return self.dataset.item_bytes(self.size)
+
+
+def _pieces(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@dataclass(frozen=True, eq=False)
 class StreamFeed:
     """Pixels stay on disk: shards in a shuffled order, their images mixed in a buffer.
 
@@ -228,6 +289,7 @@ def open_feed(
     device: Device,
     budget: int,
     size: int | None = None,
+    mapped: bool = False,
 ) -> Feed:
     """Some items of a dataset as a feed: in memory where their pixels fit a budget.
 
@@ -238,12 +300,17 @@ def open_feed(
         device: where batches go.
         budget: bytes.
         size: one of the prepared sizes; the first if not given.
+        mapped: images on a local disk that fit are not copied into this process but left in the
+            page cache, which all processes of the machine share; of no account on a GPU.
     """
     edge = size or dataset.info.prepare.size[0]
     codes = labels.astype(np.int64)
     if len(rows) * dataset.item_bytes(edge) > budget:
         return StreamFeed(dataset, edge, rows, codes, device, budget)
+    on_cpu = device.torch.type == "cpu"
+    if mapped and on_cpu and dataset.storage.is_local and not dataset.is_vectors:
+        return MappedFeed(dataset, edge, rows, codes, device)
     pixels = torch.from_numpy(dataset.read(rows, edge))
-    if device.torch.type != "cpu" and pixels.nbytes < device.free_bytes() // 2:
+    if not on_cpu and pixels.nbytes < device.free_bytes() // 2:
         pixels = pixels.to(device.torch)
     return MemoryFeed(pixels, torch.from_numpy(codes).to(pixels.device), device)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,9 @@ EVALUATION_BATCH = 256
 LOSS_CHECK_STEPS = 50
 SEEN_BY_DEFAULT = 22_000
 
+Watcher = Callable[[dict[str, Any]], None]
+"""Is given the metrics of an epoch, after its checkpoint; may raise to end the training."""
+
 
 def train(
     dataset: Dataset,
@@ -48,6 +52,8 @@ def train(
     run: Run,
     *,
     labels: NDArray[np.int32] | None = None,
+    watch: Watcher | None = None,
+    mapped: bool = False,
 ) -> Model:
     """Train the network of a configuration and leave the best weights in a run.
 
@@ -61,6 +67,9 @@ def train(
         run: where checkpoints, `metrics.jsonl`, and the model go.
         labels: what to learn of each usable item, codes, (N,); those that the configuration names
             if not given.
+        watch: told the metrics of each epoch as it ends, and of those that a checkpoint holds.
+        mapped: leave pixels that would be held in memory where all processes of this machine
+            share them; see `lorgnette.training.batches.open_feed`.
 
     Raises:
         TrainingError: the loss is not a number, or memory ran out; checkpoints stay.
@@ -77,11 +86,14 @@ def train(
     network = device.place(build(config.model, spec.input_shape, len(spec.classes)))
     trainer = Trainer(settings, epochs, config.seed, spec, network, device, run)
     trainer.weigh_classes(labels[rows])
+    trainer.watch = watch
     budget = memory_budget(settings, device)
     try:
-        train_feed = open_feed(dataset, rows, labels[rows], device, budget)
+        feed = partial(
+            open_feed, dataset, device=device, budget=budget, size=spec.size or None, mapped=mapped
+        )
         val_rows = split.indices("val")
-        val_feed = open_feed(dataset, val_rows, labels[val_rows], device, budget)
+        train_feed, val_feed = feed(rows, labels[rows]), feed(val_rows, labels[val_rows])
         with kept_memory():
             stopped = trainer.fit(trainer.prepared(train_feed), trainer.prepared(val_feed))
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -118,6 +130,7 @@ class Trainer:
     network: nn.Module
     device: Device
     run: Run
+    watch: Watcher | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Make the optimizer and take up the last checkpoint if there is one."""
@@ -155,12 +168,17 @@ class Trainer:
         per_epoch = steps_per_epoch(train_feed.items, self.settings.batch_size)
         done = (now.epoch * per_epoch + now.step) * self.settings.batch_size
         total = self.epochs * train_feed.items
+        if self.watch is not None:
+            for line in now.history:
+                self.watch(line)
         with progress("Training", total, self.spec.things, done=min(done, total)) as meter:
             while now.epoch < self.epochs:
                 if self._patience_is_over():
                     return f"no better epoch in {self.settings.stopping.patience}"
                 self._train_epoch(train_feed, per_epoch, meter)
                 self._finish_epoch(train_feed.items, self._evaluate(val_feed))
+                if self.watch is not None:
+                    self.watch(now.history[-1])
         return f"all {self.epochs} epochs"
 
     def _train_epoch(self, feed: Feed, per_epoch: int, meter: Meter) -> None:

@@ -22,7 +22,13 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 Floats = NDArray[np.float64]
 
 
-def statistics(dataset: Dataset, rows: NDArray[np.int64], seed: int, normalize: str) -> Statistics:
+def statistics(
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    seed: int,
+    normalize: str,
+    size: int | None = None,
+) -> Statistics:
     """What inputs are standardised by: over the training part alone.
 
     Args:
@@ -31,6 +37,7 @@ def statistics(dataset: Dataset, rows: NDArray[np.int64], seed: int, normalize: 
         seed: of the sample that stands for a large part of images.
         normalize: `standard` (zero mean, unit deviation) or `unit` (pixels divided by 255, vectors
             as they are).
+        size: one of the prepared sizes; the first if not given.
     """
     width = dataset.item_shape()[-1]
     if normalize == "unit":
@@ -38,10 +45,12 @@ def statistics(dataset: Dataset, rows: NDArray[np.int64], seed: int, normalize: 
         return (0.0,) * width, (scale,) * width
     if dataset.is_vectors:
         return feature_statistics(dataset, rows)
-    return channel_statistics(dataset, rows, seed)
+    return channel_statistics(dataset, rows, seed, size)
 
 
-def channel_statistics(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> Statistics:
+def channel_statistics(
+    dataset: Dataset, rows: NDArray[np.int64], seed: int, size: int | None = None
+) -> Statistics:
     """Mean and deviation of each channel over the training part, in grey levels.
 
     Of a large part, 20,000 random items stand for all.
@@ -52,7 +61,7 @@ def channel_statistics(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> 
     total = np.zeros((2, dataset.info.channels))
     pixels = 0
     for part in np.array_split(rows, max(len(rows) // 1000, 1)):
-        images = dataset.read(part).reshape(-1, dataset.info.channels).astype(np.float32)
+        images = dataset.read(part, size).reshape(-1, dataset.info.channels).astype(np.float32)
         total += [images.sum(axis=0, dtype=np.float64), (images**2).sum(axis=0, dtype=np.float64)]
         pixels += len(images)
     mean = total[0] / pixels

@@ -126,7 +126,8 @@ class TogetherTrainer:
         for run in runs:
             learnt = run.settle(dataset)
         labels = torch.from_numpy(learnt[rows].astype(np.int64)).to(device.torch)
-        pixels = torch.from_numpy(dataset.read(rows)).to(device.torch)
+        size = folds[0].spec.size or None
+        pixels = torch.from_numpy(dataset.read(rows, size)).to(device.torch)
         return cls(folds, Stack(networks), pixels, labels, device)
 
     def fit(self) -> None:
