@@ -153,12 +153,21 @@ def portraits(written: Written) -> None:
     say(f"Their labels say {labels}; {written.wrong:,} of these are wrong{torn}.")
 
 
-def recipes(found: Sequence[RecipeSummary]) -> None:
-    """Print the names of recipes, how many values their networks learn, and what they are."""
+def recipes(found: Sequence[RecipeSummary], studies: Sequence[tuple[str, str]] = ()) -> None:
+    """Print the names of recipes, how many values their networks learn, and what they are.
+
+    Args:
+        found: single models.
+        studies: searches, names and titles.
+    """
     table = Table("recipe", box=None, header_style="dim")
     table.add_column("parameters", justify="right")
     table.add_column("what it is")
     for each in found:
         count = "" if each.parameters is None else f"{each.parameters:,}"
         table.add_row(each.name, count, each.title)
+    for place, (name, title) in enumerate(studies):
+        if place == 0:
+            table.add_section()
+        table.add_row(name, "study", title)
     Console(highlight=False).print(table)

@@ -326,7 +326,10 @@ def recipes(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List the recipes, or print one with every setting resolved."""
+    """List the recipes, or print one with every setting resolved (a study as it is written)."""
+    if name in resolve.study_names():
+        print(resolve.recipe_path(str(name)).read_text(encoding="utf-8"))
+        return
     if name is not None:
         resolved = resolve.load(name)
         if as_json:
@@ -340,4 +343,4 @@ def recipes(
     if as_json:
         print(json.dumps({each.name: each._asdict() for each in found}))
         return
-    show.recipes(found)
+    show.recipes(found, [(each, resolve.title(each)) for each in resolve.study_names()])
