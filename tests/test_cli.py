@@ -162,6 +162,7 @@ def test_recipes_are_listed_and_shown() -> None:
 COMMANDS = [
     "run", "demo", "prepare", "train", "evaluate", "predict", "recipes", "portraits", "fetch",
     "crossval", "inspect", "explain", "compare", "audit", "review", "decisions",
+    "tune", "ensemble",
 ]  # fmt: skip
 
 

@@ -28,7 +28,10 @@ def test_commands_and_options_in_the_documents_exist(page: Path) -> None:
         if verb == "--help":
             continue
         assert verb in verbs, f"{page.name}: lorgnette {verb}"
-        options = {name for option in verbs[verb].params for name in option.opts}
+        command = verbs[verb]
+        if hasattr(command, "commands"):  # a group, of which one command needs no name
+            command = command.commands.get(words[0] if words else "", command.commands["here"])
+        options = {name for option in command.params for name in option.opts}
         for word in words:
             if word.startswith("--"):
                 assert word in options, f"{page.name}: lorgnette {verb} {word}"

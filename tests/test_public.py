@@ -25,9 +25,9 @@ def test_every_module_imports_and_says_what_it_is() -> None:
 LAYERS = [
     ["cli", "__main__"],
     ["show", "api"],
-    ["pipeline", "painter"],
+    ["pipeline", "painter", "studies"],
     ["report"],
-    ["audit", "evaluation", "training", "serving"],
+    ["audit", "evaluation", "training", "serving", "tuning"],
     ["model", "rundir", "predictions", "devices", "models"],
     ["dataset"],
     ["sources", "engines", "lock", "progress", "resolve", "memory"],

@@ -1,7 +1,8 @@
 """Lorgnette: from a pile of images with half-trusted labels to a classifier that can be trusted.
 
 The verbs are functions with the names of the commands: `run`, `prepare`, `train`, `crossval`,
-`evaluate`, `predict`. The nouns are what they leave on disk: `Dataset`, `Run`, `Predictions`.
+`tune`, `ensemble`, `evaluate`, `predict`. The nouns are what they leave on disk: `Dataset`, `Run`,
+`Predictions`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lorgnette.api import crossval, evaluate, load_model, predict, prepare, run, train
+    from lorgnette.api import (
+        crossval,
+        ensemble,
+        evaluate,
+        load_model,
+        predict,
+        prepare,
+        run,
+        train,
+        tune,
+    )
     from lorgnette.config import Config, PrepareConfig, SourceConfig
     from lorgnette.dataset.store import Dataset
     from lorgnette.errors import LorgnetteError
@@ -28,6 +39,7 @@ __all__ = [
     "Run",
     "SourceConfig",
     "crossval",
+    "ensemble",
     "evaluate",
     "load_config",
     "load_model",
@@ -35,6 +47,7 @@ __all__ = [
     "prepare",
     "run",
     "train",
+    "tune",
 ]
 
 _HOMES = {
@@ -46,6 +59,7 @@ _HOMES = {
     "Run": "rundir:Run",
     "SourceConfig": "config:SourceConfig",
     "crossval": "api:crossval",
+    "ensemble": "api:ensemble",
     "evaluate": "api:evaluate",
     "load_config": "resolve:load",
     "load_model": "api:load_model",
@@ -53,6 +67,7 @@ _HOMES = {
     "prepare": "api:prepare",
     "run": "api:run",
     "train": "api:train",
+    "tune": "api:tune",
 }
 """Where each public name lives: `module:name`."""
 

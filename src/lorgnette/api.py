@@ -18,6 +18,10 @@ from lorgnette.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lorgnette.evaluation.ensembles import How
+    from lorgnette.evaluation.selection import Select
+    from lorgnette.tuning.facts import StudyFacts
+
 Location = str | os.PathLike[str]
 
 
@@ -96,6 +100,70 @@ def crossval(
         location, config or load(), os.fspath(out), k=k, repeats=repeats, overwrite=overwrite
     )
     return found
+
+
+def tune(
+    dataset: Location | Dataset,
+    out: Location,
+    recipe: str = "quick",
+    settings: Sequence[str] = (),
+    *,
+    workers: int | None = None,
+    storage: str | None = None,
+    overwrite: bool = False,
+) -> list[StudyFacts]:
+    """Search the settings that a recipe leaves open; see `lorgnette.tuning.search.search`.
+
+    Args:
+        dataset: a prepared one.
+        out: the study's directory; empty, or holding the same study, unfinished or finished.
+        recipe: the name of a study or a TOML file with spaces.
+        settings: `"section.key=value"`, and `"tune.key=value"` for how the search is made.
+        workers: processes; one per processor if not given.
+        storage: `postgresql://…`; SQLite in the directory if not given.
+        overwrite: begin again whatever is in `out`.
+
+    Returns:
+        For each stage of the study (most have one) its trials, the best one's number, how much that
+        is likely to overstate itself, and everything else that its page shows.
+    """
+    from lorgnette import studies
+    from lorgnette.resolve import data
+    from lorgnette.tuning.settings import parse
+
+    plain = data(recipe, settings)
+    tuned = parse(plain.pop("tune", {}), f"recipe {recipe}")
+    location = dataset.location if isinstance(dataset, Dataset) else os.fspath(dataset)
+    return studies.tune(
+        location, plain, tuned, os.fspath(out),
+        workers=workers, storage=storage, overwrite=overwrite,
+    )  # fmt: skip
+
+
+def ensemble(
+    members: Sequence[Location] | Location,
+    out: Location,
+    *,
+    combine: How = "average",
+    select: Select = "all",
+    above: float | None = None,
+    best: int = 10,
+    overwrite: bool = False,
+) -> Run:
+    """Make one model of several trained ones; see `lorgnette.studies.ensemble`."""
+    from lorgnette import studies
+
+    given = [members] if isinstance(members, str | os.PathLike) else members
+    made, _ = studies.ensemble(
+        [os.fspath(each) for each in given],
+        os.fspath(out),
+        combine=combine,
+        select=select,
+        above=above,
+        best=best,
+        overwrite=overwrite,
+    )
+    return made
 
 
 def evaluate(

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from lorgnette import __version__
-from lorgnette.config import ModelConfig, Settings
+from lorgnette.config import CnnConfig, MlpConfig, PerceptronConfig, ResnetConfig, Settings
 from lorgnette.devices import Device
 from lorgnette.errors import ModelError
 from lorgnette.models import build
+from lorgnette.models.ensemble import EnsembleConfig
+from lorgnette.models.inputs import as_input as as_input
+from lorgnette.models.inputs import standardise as standardise
+from lorgnette.models.inputs import to_probabilities as to_probabilities
 from lorgnette.storage import Storage
 
 FORMAT = 1
@@ -32,7 +36,10 @@ class ModelSpec(Settings):
     """The version of the format on disk."""
     version: str = __version__
     """The version of Lorgnette that trained it."""
-    model: ModelConfig
+    model: Annotated[
+        CnnConfig | MlpConfig | PerceptronConfig | ResnetConfig | EnsembleConfig,
+        Field(discriminator="family"),
+    ]
     """The family and its settings."""
     classes: tuple[str, ...]
     """The classes, in the order of the probabilities."""
@@ -47,9 +54,35 @@ class ModelSpec(Settings):
     fit: Literal["crop", "pad", "stretch"]
     """How an image that is not square was made so."""
     mean: tuple[float, ...]
-    """Subtracted from each channel, in grey levels, or from each feature."""
+    """Subtracted from each channel, in grey levels, or from each feature; 0 for an ensemble, whose
+    members have their own."""
     deviation: tuple[float, ...]
-    """What each channel or feature is divided by then."""
+    """What each channel or feature is divided by then; 1 for an ensemble."""
+
+    @classmethod
+    def load(cls, storage: Storage) -> ModelSpec:
+        """Read the `model.json` of a run.
+
+        Raises:
+            ModelError: there is none, or it is damaged or of another format.
+        """
+        try:
+            data = json.loads(storage.read("model.json"))
+            if data.get("format") != FORMAT:
+                raise ModelError(
+                    f"The model in {storage.root} has format {data.get('format')} and this version "
+                    f"reads format {FORMAT}: use the version that made it ({data.get('version')})."
+                )
+            return cls.model_validate(data)
+        except FileNotFoundError as error:
+            raise _absent(storage) from error
+        except (ValueError, ValidationError, AttributeError) as error:
+            raise _damaged(storage, error) from error
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is several networks that answer as one."""
+        return self.model.family == "ensemble"
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -62,32 +95,6 @@ class ModelSpec(Settings):
     def things(self) -> str:
         """What the model takes: `vectors` or `images`."""
         return "vectors" if self.features else "images"
-
-
-def as_input(items: Tensor) -> Tensor:
-    """Items as they are stored, to what networks take.
-
-    Uint8 (N, H, W, C) becomes float (N, C, H, W), channels last in memory; vectors stay (N, F).
-    """
-    return items.permute(0, 3, 1, 2).float() if items.ndim == 4 else items.float()
-
-
-def standardise(inputs: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Inputs with zero mean and unit deviation: (N, C, H, W) by channel, or (N, F) by feature.
-
-    A number that a vector lacks (NaN) becomes 0, which is the mean.
-    """
-    if inputs.ndim == 2:
-        return torch.nan_to_num((inputs - mean) / deviation, nan=0.0)
-    return (inputs - mean[:, None, None]).div_(deviation[:, None, None])
-
-
-def to_probabilities(logits: Tensor) -> Tensor:
-    """Logits (N, 1) or (N, K) to float32 probabilities (N, 2) or (N, K)."""
-    logits = logits.float()
-    if logits.shape[1] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-    return logits.softmax(dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,27 +130,15 @@ class Model:
         Raises:
             ModelError: there is none, or its files are damaged or do not belong together.
         """
+        spec = ModelSpec.load(storage)
         try:
-            data = json.loads(storage.read("model.json"))
             tensors = load_tensors(storage.read("model.safetensors"))
-            if data.get("format") != FORMAT:
-                raise ModelError(
-                    f"The model in {storage.root} has format {data.get('format')} and this version "
-                    f"reads format {FORMAT}: use the version that made it ({data.get('version')})."
-                )
-            spec = ModelSpec.model_validate(data)
             network = build(spec.model, spec.input_shape, len(spec.classes))
             network.load_state_dict(tensors)
         except FileNotFoundError as error:
-            raise ModelError(
-                f"There is no trained model in {storage.root}: train one with `lorgnette run` or "
-                "`lorgnette train`; an interrupted training continues with the same command."
-            ) from error
-        except (ValueError, ValidationError, SafetensorError, RuntimeError) as error:
-            raise ModelError(
-                f"The model in {storage.root} is damaged ({type(error).__name__}): train it again, "
-                "or restore model.json and model.safetensors from a copy."
-            ) from error
+            raise _absent(storage) from error
+        except (ValueError, SafetensorError, RuntimeError) as error:
+            raise _damaged(storage, error) from error
         return cls.of(spec, network, device)
 
     @torch.inference_mode()
@@ -164,8 +159,10 @@ class Model:
         found = [np.empty((0, len(self.spec.classes)), np.float32)]
         for part in torch.split(tensor, batch):
             inputs = as_input(part.to(self.device.torch))
+            if not self.spec.is_ensemble:
+                inputs = standardise(inputs, mean, deviation)
             with self.device.autocast():
-                logits = self.network(standardise(inputs, mean, deviation))
+                logits = self.network(inputs)
             found.append(to_probabilities(logits).cpu().numpy())
         return np.concatenate(found)
 
@@ -175,3 +172,17 @@ def weights(network: nn.Module) -> bytes:
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     data: bytes = save_tensors(state)
     return data
+
+
+def _absent(storage: Storage) -> ModelError:
+    return ModelError(
+        f"There is no trained model in {storage.root}: train one with `lorgnette run` or "
+        "`lorgnette train`; an interrupted training continues with the same command."
+    )
+
+
+def _damaged(storage: Storage, error: Exception) -> ModelError:
+    return ModelError(
+        f"The model in {storage.root} is damaged ({type(error).__name__}): train it again, or "
+        "restore model.json and model.safetensors from a copy."
+    )

@@ -20,6 +20,7 @@ from lorgnette.config import Config
 from lorgnette.dataset.prepare import prepare
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines import open_engine
+from lorgnette.errors import ModelError
 from lorgnette.lock import locked
 from lorgnette.progress import say
 from lorgnette.rundir import Run
@@ -163,13 +164,22 @@ def audit(
 
 
 def train(dataset: str, config: Config, out: str, *, overwrite: bool = False) -> Run:
-    """Train and evaluate on a prepared dataset and leave a run; see `run`."""
+    """Train and evaluate on a prepared dataset and leave a run; see `run`.
+
+    Raises:
+        ModelError: the directory holds another run, or an ensemble.
+    """
     prepared = Dataset.load(dataset)
     config = _as_prepared(config, prepared)
     run = Run(out)
     with locked(run.storage):
         if overwrite:
             run.clear()
+        elif run.read("run.json").get("ensemble"):
+            raise ModelError(
+                f"{run.root} holds an ensemble, and a training goes into a directory of its own: "
+                "choose another --out, or start again with --overwrite."
+            )
         run.begin(config, prepared.location)
         learn(prepared, config, run)
     return run

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorgnette.dataset.store import Dataset, read_array
+from lorgnette.errors import ModelError
 from lorgnette.progress import progress
 from lorgnette.storage import Storage, refusals
 from lorgnette.training.statistics import feature_statistics
@@ -47,8 +48,15 @@ def hidden_pieces(model: Model, dataset: Dataset, rows: NDArray[np.int64]) -> It
 
     Raises:
         DatasetError: the dataset's items are not what the model takes.
+        ModelError: the model is an ensemble.
     """
     import torch
+
+    if model.spec.is_ensemble:
+        raise ModelError(
+            "Items are compared by the last hidden layer of one network, and an ensemble has "
+            "several: name one of its members (they are in its ensemble.json)."
+        )
 
     from lorgnette.evaluation.evaluate import predict_items
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lorgnette.config import CnnConfig, MlpConfig, PerceptronConfig, ResnetConfig
 from lorgnette.errors import ConfigError
-from lorgnette.models import cnn, mlp, perceptron, resnet
+from lorgnette.models import cnn, ensemble, mlp, perceptron, resnet
+from lorgnette.models.ensemble import EnsembleConfig
 from lorgnette.models.layers import PenalisedConv2d, PenalisedLinear, Shape
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
 
 FAMILIES: dict[str, Callable[[Any, Shape, int], nn.Module]] = {
     "cnn": cnn.build,
+    "ensemble": ensemble.build,
     "mlp": mlp.build,
     "perceptron": perceptron.build,
     "resnet": resnet.build,
@@ -35,7 +37,7 @@ IMAGES_ONLY = ("cnn", "resnet")
 
 
 def build(
-    config: CnnConfig | MlpConfig | PerceptronConfig | ResnetConfig,
+    config: CnnConfig | MlpConfig | PerceptronConfig | ResnetConfig | EnsembleConfig,
     input_shape: Shape,
     num_classes: int,
 ) -> nn.Module:
@@ -48,7 +50,7 @@ def build(
 
     Returns:
         A module from float (N, C, H, W) or (N, F) to logits (N, 1) for a sigmoid output, else
-        (N, K).
+        (N, K). An ensemble standardises its inputs itself; see `ensemble.Ensemble`.
 
     Raises:
         ConfigError: the network is impossible for this input, or its output for these classes.

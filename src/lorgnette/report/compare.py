@@ -90,11 +90,16 @@ def _contender(run: Run, name: str) -> Contender:
     epochs = [Epoch.model_validate(epoch) for epoch in run.metrics()]
     accuracy, loss = _while_learning(training, epochs, test.confidence)
     seconds = record.get("timings", {}).get("train")
+    recipe, family = config.recipe, str(config.model.family)
+    if noted := record.get("ensemble"):  # the settings are those of its best member
+        count = sum(weight > 0 for weight in noted["chosen"]["weights"])
+        recipe = f"{noted['combine']} of {count}"
+        family = family if noted["combine"] == "soup" else "ensemble"
     return Contender(
         name=name,
         path=str(run.root),
-        recipe=config.recipe,
-        family=config.model.family,
+        recipe=recipe,
+        family=family,
         data=config.source.location,
         training=training,
         epochs=epochs,
@@ -137,20 +142,29 @@ def _roc(test: Evaluation) -> Roc:
 
 
 def _differences(runs: Sequence[Run]) -> list[Difference]:
-    """The settings that are not the same in all runs."""
-    settings = [_flat(run) for run in runs]
+    """The settings that are not the same in all runs; ensembles have settings of their own."""
+    made = [run.read("run.json").get("ensemble") for run in runs]
+    settings = [_flat(run, noted) for run, noted in zip(runs, made, strict=True)]
     names = sorted({name for flat in settings for name in flat})
     found = []
     for name in names:
         values = [flat.get(name) for flat in settings]
-        if len(set(values)) > 1 and not name.startswith(PASSED_OVER):
+        meant = [
+            value
+            for value, noted in zip(values, made, strict=True)
+            if (noted is not None) == name.startswith("ensemble.")
+        ]
+        alone = len(meant) < len(values) and name.startswith("ensemble.")
+        if (alone or len(set(meant)) > 1) and not name.startswith(PASSED_OVER):
             found.append(Difference(name=name, values=values))
     return found
 
 
-def _flat(run: Run) -> dict[str, str]:
-    flat: dict[str, Any] = collect._flat(run.config.model_dump(mode="json"))
-    return flat
+def _flat(run: Run, noted: dict[str, Any] | None) -> dict[str, str]:
+    if noted is not None:
+        asked = {key: noted[key] for key in ("combine", "select", "above", "best")}
+        return collect._flat({"ensemble": {**asked, "runs": len(noted["members"])}})
+    return collect._flat(run.config.model_dump(mode="json"))
 
 
 def _pairs(

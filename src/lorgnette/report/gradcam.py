@@ -39,8 +39,13 @@ def check(model: Model, name: str) -> None:
     """Refuse what has no maps to show.
 
     Raises:
-        ModelError: the model takes vectors, or has no convolution.
+        ModelError: the model takes vectors, has no convolution, or is an ensemble.
     """
+    if model.spec.is_ensemble:
+        raise ModelError(
+            f"Maps are those of one network, and {name} holds an ensemble: explain one of its "
+            "members (they are in its ensemble.json)."
+        )
     if len(model.spec.input_shape) != 3:
         raise ModelError(
             f"Only models of pictures can be explained, and the one in {name} takes vectors of "
