@@ -25,6 +25,8 @@ from lorgnette.tuning.worker import labour
 
 ELSEWHERE = 8
 """How many workers a chief expects that cannot know."""
+ON_ONE_GPU = 3
+"""Small networks leave most of a GPU idle; each worker has its own copy of the pixels there."""
 LINGER_SECONDS = 3.0
 """How long a chief stays when all is done, so that workers elsewhere hear of it."""
 
@@ -96,7 +98,7 @@ def _conduct(
     shown: Shown | None,
 ) -> float:
     """Keep chief and workers at it until the study is over; the seconds that it took in all."""
-    here = 0 if bind is not None and workers is None else workers
+    here = (0 if bind is not None else usual_workers(plan)) if workers is None else workers
     engine = None if here == 0 else open_engine(EngineConfig(workers=here))
     shower = _Shower(shown, study, plan, place) if shown else None
     chief = Chief(study, plan, place, engine.workers if engine else ELSEWHERE, shower, grace)
@@ -125,6 +127,15 @@ def _conduct(
     if bind is not None:
         time.sleep(LINGER_SECONDS)
     return chief.elapsed
+
+
+def usual_workers(plan: Plan) -> int | None:
+    """Workers where nobody says how many: one per processor; on a GPU some that share it."""
+    from lorgnette.devices import choose
+
+    train = plan.space.config({}).train
+    on_cpu = choose(train.device, train.precision).torch.type == "cpu"
+    return None if on_cpu else ON_ONE_GPU
 
 
 def _listen(storage: BaseStorage, bind: str, dataset: str) -> None:

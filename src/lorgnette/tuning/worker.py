@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -141,7 +143,8 @@ def do(
 ) -> None:
     """Conduct a trial and tell what became of it, unless it was given to another meanwhile."""
     started = time.time()
-    state, value, told = TrialState.FAIL, None, {}
+    state, value = TrialState.FAIL, None
+    told: dict[str, Any] = {}
     with contextlib.suppress(LeaseLostError, UpdateFinishedTrialError):
         with Lease(study, trial._trial_id, me) as lease:
             if "started" not in trial.user_attrs:
@@ -150,8 +153,11 @@ def do(
                 result = same_as_before(trial, study, plan) or conduct(
                     trial, plan, place, dataset, splits, lease.check
                 )
-                state, value = TrialState.COMPLETE, result.value
-                told = {
+                if math.isfinite(result.value):
+                    state, value = TrialState.COMPLETE, result.value
+                else:
+                    told = {VERDICT: "failed", REASON: f"{plan.settings.objective} is no number."}
+                told |= {
                     "executions": result.executions,
                     "epochs": result.epochs,
                     "seconds": result.seconds,
