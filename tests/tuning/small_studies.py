@@ -14,10 +14,11 @@ from lorgnette.dataset.prepare import prepare
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines.local import LocalEngine
 from lorgnette.tuning.chief import Chief
+from lorgnette.tuning.samplers import pruner
 from lorgnette.tuning.settings import TuneConfig
 from lorgnette.tuning.storages import open_storage
 from lorgnette.tuning.study import Plan, StudyDir, create, dataset_digest, join
-from lorgnette.tuning.trial import parts
+from lorgnette.tuning.trial import epochs_of, parts
 from lorgnette.tuning.worker import CLOSING, do, take
 from pictures import folder_of
 
@@ -53,12 +54,13 @@ class Small:
         self.chief = Chief(create(self.storage, self.place.name, plan), plan, self.place, 1)
         self.study, self.plan = join(open_storage(self.place.location))
         self.splits = parts(dataset, plan)
+        self.study.pruner = pruner(tuned, epochs_of(plan.space.config({}), self.splits[0]))
 
     def step(self, me: str = "elsewhere:1:me") -> bool:
         """Do a trial; whether there was one."""
         if self.study.user_attrs[CLOSING]:
             return False
-        trial = take(self.study)
+        trial = take(self.study, me)
         if trial is not None:
             do(trial, self.study, self.plan, self.place, self.dataset, self.splits, me)
         self.chief.look()

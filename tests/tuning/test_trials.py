@@ -137,6 +137,8 @@ def test_pruned_trials_end_early_and_leave_no_checkpoint(small: Dataset, tmp_pat
     assert set(study.states) == {"complete", "pruned"}
     for trial in study.trials:
         lines = study.place.run(trial.number).metrics()
+        if trial.state == TrialState.COMPLETE:
+            assert len(lines) == 4
         assert len(lines) == trial.user_attrs["epochs"] == len(trial.intermediate_values)
         if trial.state == TrialState.PRUNED:
             assert len(lines) < 4
@@ -265,7 +267,7 @@ def test_a_worker_that_was_taken_for_dead_leaves_the_trial_to_the_other(
     small: Dataset, tmp_path: Path
 ) -> None:
     study = Small(small, tmp_path, trials=1)
-    trial = take(study.study)
+    trial = take(study.study, "elsewhere:1:me")
     assert trial is not None
     with Lease(study.study, trial._trial_id, "a") as mine:
         mine.check()
@@ -279,7 +281,7 @@ def test_a_process_of_this_machine_that_is_gone_is_noticed_at_once(
     small: Dataset, tmp_path: Path
 ) -> None:
     study = Small(small, tmp_path, trials=1)
-    trial = take(study.study)
+    trial = take(study.study, "elsewhere:1:me")
     assert trial is not None
     reaper = Reaper(study.study, grace=1000)
     name = leases.worker_name()
@@ -292,7 +294,7 @@ def test_a_process_of_this_machine_that_is_gone_is_noticed_at_once(
 
 def test_one_trial_is_taken_once(small: Dataset, tmp_path: Path) -> None:
     study = Small(small, tmp_path, trials=2)
-    taken = [take(study.study) for _ in range(3)]
+    taken = [take(study.study, "elsewhere:1:me") for _ in range(3)]
     assert [None if trial is None else trial.number for trial in taken] == [0, 1, None]
 
 

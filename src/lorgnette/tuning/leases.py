@@ -49,6 +49,12 @@ def _here() -> str:
     return socket.gethostname()
 
 
+def sign(study: Study, trial_id: int, worker: str, beat: int = 0, progress: int = 0) -> None:
+    """Note whose a trial is, and that it lives."""
+    lease = {"worker": worker, "beat": beat, "progress": progress}
+    study._storage.set_trial_user_attr(trial_id, LEASE, lease)
+
+
 class LeaseLostError(Exception):
     """Another worker has the trial now."""
 
@@ -98,8 +104,7 @@ class Lease:
                 return
 
     def _write(self) -> None:
-        lease = {"worker": self.worker, "beat": self.beat, "progress": self.progress}
-        self.study._storage.set_trial_user_attr(self.trial_id, LEASE, lease)
+        sign(self.study, self.trial_id, self.worker, self.beat, self.progress)
 
 
 @dataclass

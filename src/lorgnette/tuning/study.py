@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,7 +25,7 @@ from lorgnette.dataset.store import INFO, Dataset
 from lorgnette.errors import ConfigError, ModelError
 from lorgnette.rundir import Run
 from lorgnette.storage import Storage, is_url
-from lorgnette.tuning.samplers import pruner, sampler
+from lorgnette.tuning.samplers import sampler
 from lorgnette.tuning.settings import TuneConfig
 from lorgnette.tuning.space import Space
 from lorgnette.tuning.storages import storage_at
@@ -245,7 +244,7 @@ def create(storage: BaseStorage, name: str, plan: Plan) -> optuna.Study:
 
 
 def join(storage: BaseStorage, name: str | None = None) -> tuple[optuna.Study, Plan]:
-    """A study that a chief has made, as a worker sees it: with sampler and pruner.
+    """A study that a chief has made, as a worker sees it: with its sampler.
 
     Args:
         storage: where it is.
@@ -267,11 +266,7 @@ def join(storage: BaseStorage, name: str | None = None) -> tuple[optuna.Study, P
         storage=storage, study_name=name, sampler=optuna.samplers.RandomSampler()
     )
     plan = Plan.parse(found.user_attrs[PLAN])
-    epochs = plan.space.config({}).train.epochs
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        found.sampler = sampler(plan.settings, plan.seed)
-        found.pruner = pruner(plan.settings, epochs or 100)
+    found.sampler = sampler(plan.settings, plan.seed)
     return found, plan
 
 

@@ -161,7 +161,7 @@ def execute(
     seed = fold_seed(config.seed, 0, number) if number else config.seed
     own = config.model_copy(update={"seed": seed})
     parts = splits[number % len(splits)]
-    run = study.run(trial.number, number)
+    run, last = study.run(trial.number, number), epochs_of(own, parts)
     reported = set(trial.storage.get_trial(trial._trial_id).intermediate_values)
 
     def watch(line: dict[str, Any]) -> None:
@@ -172,7 +172,9 @@ def execute(
         if epoch not in reported and math.isfinite(value):
             trial.report(value, epoch)
             reported.add(epoch)
-        if settings.pruner != "none" and epoch in reported and trial.should_prune():
+        if epoch == last or settings.pruner == "none" or epoch not in reported:
+            return  # what was trained to its end is not thrown away
+        if trial.should_prune():
             raise optuna.TrialPruned(f"ended by {settings.pruner} after epoch {epoch}")
 
     with locked(run.storage, patience=LOCK_SECONDS), quiet():
@@ -188,6 +190,13 @@ def execute(
         for name in run.storage.names("checkpoints"):
             run.storage.remove(f"checkpoints/{name}")
     return outcome(run, settings)
+
+
+def epochs_of(config: Config, parts: Split) -> int:
+    """The passes of a training that nothing ends early."""
+    from lorgnette.training.loop import default_epochs
+
+    return config.train.epochs or default_epochs(len(parts.indices("train")))
 
 
 def outcome(run: Run, settings: TuneConfig) -> tuple[float, int, float]:

@@ -17,10 +17,11 @@ from lorgnette.dataset.split import Split
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines.base import Engine, Task
 from lorgnette.errors import DatasetError, LorgnetteError, TrainingError
-from lorgnette.tuning.leases import REASON, VERDICT, Lease, LeaseLostError, worker_name
+from lorgnette.tuning.leases import REASON, VERDICT, Lease, LeaseLostError, sign, worker_name
+from lorgnette.tuning.samplers import pruner
 from lorgnette.tuning.storages import storage_at
 from lorgnette.tuning.study import Plan, StudyDir, dataset_digest, join, run_name
-from lorgnette.tuning.trial import RejectedError, Result, conduct, parts, spent
+from lorgnette.tuning.trial import RejectedError, Result, conduct, epochs_of, parts, spent
 
 CLOSING = "closing"
 """Of the study: no further trial is begun."""
@@ -112,8 +113,9 @@ def _until_over(storage: BaseStorage, name: str | None, dataset: str, directory:
         )
     place_of = StudyDir(directory or plan.directory)
     splits = parts(opened, plan)
+    study.pruner = pruner(plan.settings, epochs_of(plan.space.config({}), splits[0]))
     while not study.user_attrs.get(CLOSING, False):
-        trial = take(study)
+        trial = take(study, me)
         if trial is None:
             time.sleep(IDLE_SECONDS)
         else:
@@ -121,13 +123,14 @@ def _until_over(storage: BaseStorage, name: str | None, dataset: str, directory:
     return me
 
 
-def take(study: optuna.Study) -> optuna.Trial | None:
+def take(study: optuna.Study, me: str) -> optuna.Trial | None:
     """The next trial of the queue, which is this worker's from now on; None where it is empty."""
     storage = study._storage
     waiting = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.WAITING,))
     for found in sorted(waiting, key=lambda trial: trial.number):
         with contextlib.suppress(UpdateFinishedTrialError):
             if storage.set_trial_state_values(found._trial_id, TrialState.RUNNING):
+                sign(study, found._trial_id, me)  # before a sampler thinks, for it may take long
                 return optuna.Trial(study, found._trial_id)
     return None
 
