@@ -203,8 +203,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     modes = parser.add_subparsers(dest="mode", required=True)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--n", type=int, default=2000, help="portraits")
-    shared.add_argument("--size", type=int, default=64, help="edge of the portraits in pixels")
+    shared.add_argument("--n", type=int, help="portraits; default: 2,000, for memory 200")
+    shared.add_argument("--size", type=int, help="their edge in pixels; default: 64, for memory 32")
     shared.add_argument("--work", type=Path, help="where studies stay; default: nowhere")
     shared.add_argument("--csv", type=Path, help="default: results/tune_MODE.csv")
     cores = len(os.sched_getaffinity(0))
@@ -237,8 +237,10 @@ def arguments() -> argparse.Namespace:
     kills.add_argument("--kills", type=int, default=10)
     kills.add_argument("--seed", type=int, action="append", help="default: 0")
     mode("memory", 300, None).add_argument("--step", type=int, default=10)
-    modes.choices["memory"].set_defaults(n=200, size=32)
     options = parser.parse_args()
+    small = options.mode == "memory"
+    options.n = options.n or (200 if small else 2000)
+    options.size = options.size or (32 if small else 64)
     if options.mode == "samplers" and options.only == "cartoons" and options.data is None:
         samplers.error("cartoons are real data: say where they are with --data FOLDER")
     return options

@@ -227,11 +227,24 @@ def _search(
     with _board() as shown:
         stages = studies.tune(dataset, data, tuned, place, shown=shown, **how)
     if as_json:
-        print(json.dumps({"study": place, "stages": [_plain(facts) for facts in stages]}))
+        made = [str(folder) for folder in _made(Path(place))]
+        plain = [_plain(facts) for facts in stages]
+        print(json.dumps({"study": place, "stages": plain, "made": made}))
         return
     for number, facts in enumerate(stages):
         folder = Path(place) if number == 0 else Path(place) / f"stage-{number + 1}"
         study_terminal.show(facts, folder / "study.html")
+    for folder in _made(Path(place)):
+        found = json.loads((folder / "evaluation.json").read_text())["test"]
+        test = found.get("ensemble", found)["accuracy"]
+        interval = f"{test['low']:.4f}–{test['high']:.4f}, n = {test['n']:,}"
+        print(f"{folder}: test accuracy {test['value']:.4f} ({interval})")
+
+
+def _made(place: Path) -> list[Path]:
+    """The finished runs that a recipe has made of the best: a training anew, ensembles."""
+    folders = [place / "final" / "run", *sorted((place / "ensembles").glob("*"))]
+    return [folder for folder in folders if (folder / "evaluation.json").is_file()]
 
 
 def _plain(facts: StudyFacts) -> dict[str, Any]:
