@@ -249,7 +249,9 @@ def _made(place: Path) -> list[Path]:
 
 def _plain(facts: StudyFacts) -> dict[str, Any]:
     """What `--json` tells of a study."""
-    best = next((trial for trial in facts.trials if trial.number == facts.best), None)
+    numbered = {trial.number: trial for trial in facts.trials}
+    best = None if facts.best is None else numbered[facts.best]
+    default = None if facts.default is None else numbered[facts.default].value
     states: dict[str, int] = {}
     for trial in facts.trials:
         states[trial.state] = states.get(trial.state, 0) + 1
@@ -257,6 +259,7 @@ def _plain(facts: StudyFacts) -> dict[str, Any]:
         "objective": facts.objective,
         "trials": states,
         "best": None if best is None else best.model_dump(mode="json", exclude={"curve"}),
+        "default": default,
         "corrected": facts.optimism and facts.optimism.corrected,
         "seconds": round(facts.seconds, 2),
         "compute": round(facts.compute, 2),

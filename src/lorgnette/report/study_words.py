@@ -26,6 +26,8 @@ def said(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        if 0.99 < abs(value) < 1:
+            return f"{value:.6g}"  # of a decay rate the distance from 1 counts
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     if isinstance(value, list | tuple):
         if not value:
