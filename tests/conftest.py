@@ -1,7 +1,7 @@
 """What tests share: an S3 server on loopback, real data, and parts that a machine may lack.
 
-`LORGNETTE_REQUIRE=spark,ray,browser,real_data,s3,postgres,fetch` turns the skip for a missing part into a
-failure, so that continuous integration cannot pass by leaving tests out.
+`LORGNETTE_REQUIRE=spark,ray,browser,real_data,s3,postgres,fetch` turns the skip for a missing part
+into a failure, so that continuous integration cannot pass by leaving tests out.
 """
 
 from __future__ import annotations
