@@ -247,7 +247,9 @@ def _sentence(error: ValidationError, origin: str) -> str:
     received = finding["input"]
     if finding["type"] == "extra_forbidden":
         known = _fields(finding["loc"][:-1])
-        return f"There is no setting '{name}' ({origin}): {nearest(location[-1], known)}"
+        deeper = [key for key in _keys(Config) if key.endswith(f".{location[-1]}")]
+        close = f"did you mean '{deeper[0]}'?" if deeper else nearest(location[-1], known)
+        return f"There is no setting '{name}' ({origin}): {close}"
     if finding["type"] == "union_tag_invalid":
         family = received.get("family") if isinstance(received, dict) else received
         return f"There is no model family '{family}' ({origin}): {nearest(str(family), names)}"
@@ -276,6 +278,16 @@ def _deepest(error: ValidationError) -> Any:
 
 def _family(member: type[BaseModel]) -> tuple[str, ...]:
     return get_args(member.model_fields["family"].annotation)
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings, but those of the model families."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _keys(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def _fields(location: tuple[int | str, ...]) -> list[str]:

@@ -26,7 +26,7 @@ from lorgnette.engines.local import LocalEngine
 from lorgnette.errors import DatasetError, EngineError, ModelError
 from lorgnette.tuning.search import search
 from lorgnette.tuning.settings import TuneConfig
-from lorgnette.tuning.storages import serve
+from lorgnette.tuning.storages import answers, serve
 from lorgnette.tuning.study import StudyDir, trials_of
 from lorgnette.tuning.worker import work
 from pictures import folder_of
@@ -183,6 +183,11 @@ def test_what_every_worker_stumbles_over_ends_the_search_with_it(
     settings = TuneConfig(sampler="random", trials=2)
     with pytest.raises((EngineError, ModelError), match=r"trials"):
         search(small, recipe(), settings, place, workers=1)
+
+
+def test_a_chief_that_is_not_there() -> None:
+    assert not answers(f"grpc://127.0.0.1:{free_port()}", 0.3)
+    assert answers("postgresql://somewhere/else")
 
 
 def test_an_address_that_is_taken() -> None:

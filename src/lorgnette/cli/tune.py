@@ -176,7 +176,7 @@ def worker(
     from lorgnette.config import EngineConfig
     from lorgnette.engines import open_engine
     from lorgnette.errors import EngineError
-    from lorgnette.tuning.storages import CHIEF, address
+    from lorgnette.tuning.storages import CHIEF, PATIENCE, address, answers
     from lorgnette.tuning.worker import labour
 
     if "://" not in chief:
@@ -184,6 +184,8 @@ def worker(
         chief = CHIEF + chief
     engine = open_engine(EngineConfig(workers=workers))
     say(f"Working for {chief}: {engine.workers} at a time.")
+    if not answers(chief):
+        say(f"Nobody answers there yet: waiting for up to {PATIENCE / 60:.0f} minutes.")
     ended = labour(
         engine,
         location=chief,

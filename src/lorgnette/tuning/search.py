@@ -79,7 +79,13 @@ def search(
             "A search needs a setting that is left open: --set train.optimizer.lr='{log = [1e-4, "
             "1e-2]}', or a recipe with spaces such as quick."
         )
-    parts(dataset, plan)  # what cannot be divided is told before anything is begun
+    # What cannot be done is told before anything is begun.
+    parts(dataset, plan)
+    if settings.sampler == "grid":
+        next(plan.space.grid())
+    if storage is not None:
+        with storage_at(storage):
+            pass
     place.begin(plan, str(data.get("recipe", "default")), storage)
     with storage_at(place.location) as opened:
         study = create(opened, place.name, plan)

@@ -127,6 +127,21 @@ def address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+def answers(location: str, seconds: float = 3.0) -> bool:
+    """Whether a chief answers at `grpc://HOST:PORT`; of other storages this is not asked."""
+    if not location.startswith(CHIEF):
+        return True
+    proxy = _proxy(location)
+    assert isinstance(proxy, GrpcStorageProxy)
+    try:
+        proxy.wait_server_ready(timeout=seconds)
+    except ConnectionError:
+        return False
+    finally:
+        proxy.close()
+    return True
+
+
 def serve(storage: BaseStorage, host: str, port: int) -> int:
     """Let workers elsewhere use a storage; ends with the process.
 
