@@ -28,14 +28,14 @@ COLUMNS = (
     "corrected", "default", "best_trial", "training_seconds", "wall_seconds", "made",
 )  # fmt: skip
 SIZES = "train.size={choice=[64,128]}"
-COUNTS = ("split.train=1000", "split.val=400", "split.test=400")
+SHARES = ("split.train=0.6", "split.val=0.2", "split.test=0.2")
 ABOVE = "tune.ensembles=[{combine='average',above=0.75},{combine='vote',above=0.75}]"
 SCALED: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("vectors", "furia-bayes", (), ()),
     ("images", "dascenzo-layers", ("--trials", "10", "--epochs", "5"), ()),
     ("images", "dascenzo-search", ("--trials", "10", "--epochs", "8"), (ABOVE,)),
     ("images", "ghezzi-hyperband", ("--trials", "12", "--epochs", "6"), ()),
-    ("images", "majerczyk-grid", ("--epochs", "3"), (*COUNTS, "tune.retrain_epochs=6")),
+    ("images", "majerczyk-grid", ("--epochs", "3"), (*SHARES, "tune.retrain_epochs=6")),
     ("sizes", "dascenzo-size", ("--trials", "6", "--epochs", "4"), (SIZES,)),
 )
 """What it is run on, its name, options and settings."""
@@ -80,6 +80,7 @@ def row(name: str, study: str, number: int, stage: dict[str, Any], wall: float) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
+    parser.add_argument("--only", action="append", help="this study; default: all")
     parser.add_argument("--keep", type=Path, help="where studies and their pages stay")
     given = parser.parse_args()
     rows: list[list[Cell]] = []
@@ -88,7 +89,7 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         for name, places in prepared(work, given.data.resolve()):
             for kind, study, options, settings in SCALED:
-                if kind not in places:
+                if kind not in places or (given.only and study not in given.only):
                     continue
                 words = command("tune", places[kind], "--recipe", study, *options, "--json")
                 words += [word for each in settings for word in ("--set", each)]
@@ -100,7 +101,8 @@ def main() -> None:
                         facts["made"] = "; ".join(map(tested, found["made"]))
                     rows.append([facts.get(column) for column in COLUMNS])
                     print(facts, flush=True)
-                save(RESULTS / "published_studies.csv", COLUMNS, rows, packages=("optuna",))
+                only = "".join(f"_{each}" for each in given.only or ())
+                save(RESULTS / f"published_studies{only}.csv", COLUMNS, rows, packages=("optuna",))
 
 
 def tested(run: str) -> str:
