@@ -97,9 +97,9 @@ def test_what_is_learnt_is_a_setting(
     decide(dataset, train[6:9], "drop")
     learnt: list[tuple[list[int], list[int]]] = []
 
-    def watching(dataset: Any, rows: Any, labels: Any, *rest: Any) -> Any:
+    def watching(dataset: Any, rows: Any, labels: Any, **more: Any) -> Any:
         learnt.append((rows.tolist(), labels.tolist()))
-        return open_feed(dataset, rows, labels, *rest)
+        return open_feed(dataset, rows, labels, **more)
 
     monkeypatch.setattr(loop, "open_feed", watching)
     run, found = fit(dataset, tmp_path / "run", f"train.labels={which}")
@@ -242,7 +242,7 @@ def test_before_the_first_epoch_other_labels_may_be_decided(
     train = members(dataset, tmp_path / "probe", "train")
     decide(dataset, train[:3], "relabel")
 
-    def stop(*rest: Any) -> None:
+    def stop(*rest: Any, **more: Any) -> None:
         raise Stop
 
     with monkeypatch.context() as patch:

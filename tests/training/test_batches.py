@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from lorgnette.dataset.store import Dataset
 from lorgnette.devices import Device
 from lorgnette.training import batches
-from lorgnette.training.batches import Feed, MemoryFeed, StreamFeed, batch_sizes, open_feed
+from lorgnette.training.batches import (
+    Feed,
+    MappedFeed,
+    MemoryFeed,
+    StreamFeed,
+    batch_sizes,
+    open_feed,
+)
 
 CPU = Device(torch.device("cpu"), "float32")
 IMAGE_BYTES = 24 * 24 * 3
@@ -23,14 +30,31 @@ def test_batches_are_as_equal_as_possible(items: int, batch: int) -> None:
     assert sizes.max() - sizes.min() <= 1
 
 
-@pytest.fixture(params=["memory", "stream", "stream-tiny"])
+@pytest.fixture(params=["memory", "mapped", "stream", "stream-tiny"])
 def feed(request: pytest.FixtureRequest, dataset: Dataset) -> Feed:
     rows = np.arange(0, len(dataset), 2)
     labels = np.arange(len(rows), dtype=np.int32)  # so that an item can be told by its label
-    images = {"memory": 10_000, "stream": 50, "stream-tiny": 1}[request.param]
-    found = open_feed(dataset, rows, labels, CPU, images * IMAGE_BYTES)
-    assert isinstance(found, MemoryFeed if request.param == "memory" else StreamFeed)
+    images = {"stream": 50, "stream-tiny": 1}.get(request.param, 10_000)
+    mapped = request.param == "mapped"
+    found = open_feed(dataset, rows, labels, CPU, images * IMAGE_BYTES, mapped=mapped)
+    kinds = {"memory": MemoryFeed, "mapped": MappedFeed}
+    assert isinstance(found, kinds.get(request.param, StreamFeed))
     return found
+
+
+def test_shared_pixels_come_in_the_order_of_own_ones(dataset: Dataset) -> None:
+    rows, labels = np.arange(0, len(dataset), 2), np.arange(60, dtype=np.int32)
+    own, shared = (
+        open_feed(dataset, rows, labels, CPU, 10_000 * IMAGE_BYTES, mapped=mapped)
+        for mapped in (False, True)
+    )
+    for one, other in (
+        (own.epoch(1, 2, 7, 3), shared.epoch(1, 2, 7, 3)),
+        (own.once(16), shared.once(16)),
+    ):
+        for mine, theirs in zip(one, other, strict=True):
+            assert torch.equal(mine[0], theirs[0])
+            assert torch.equal(mine[1], theirs[1])
 
 
 def ids(feed: Feed, seed: int, epoch: int, skip: int = 0) -> list[list[int]]:
