@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -123,19 +124,11 @@ class Run:
         Raises:
             ModelError: it is damaged.
         """
-        try:
-            facts: dict[str, Any] = json.loads(self.storage.read(name))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise ModelError(
-                f"{self.root / name} is damaged ({error}): start the run again with --overwrite."
-            ) from error
-        return facts
+        return read_json(self.storage, name, "run")
 
     def write(self, name: str, facts: dict[str, Any]) -> None:
         """Write a JSON file of the run."""
-        self.storage.write(name, (json.dumps(facts, indent=1) + "\n").encode())
+        write_json(self.storage, name, facts)
 
     def note(self, **facts: Any) -> None:
         """Add to `run.json`; a dictionary is merged into the one that is there."""
@@ -208,6 +201,33 @@ class Run:
             return dataset
         path = Path(dataset).absolute()
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+
+def read_json(storage: Storage, name: str, what: str) -> dict[str, Any]:
+    """A JSON file of a directory; empty if there is none.
+
+    Args:
+        storage: the directory.
+        name: of the file.
+        what: the directory holds, for the message: a run, a study.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(storage.read(name))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ModelError(
+            f"{storage.locate(name)} is damaged ({error}): start the {what} again with --overwrite."
+        ) from error
+    return facts
+
+
+def write_json(storage: Storage, name: str, facts: Mapping[str, Any]) -> None:
+    """Write a JSON file of a directory, whole or not at all."""
+    storage.write(name, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def changed(run: str, dataset: Dataset) -> str:

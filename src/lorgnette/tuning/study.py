@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 from lorgnette import __version__
 from lorgnette.dataset.store import INFO, Dataset
 from lorgnette.errors import ConfigError, ModelError
-from lorgnette.rundir import Run
+from lorgnette.rundir import Run, read_json, write_json
 from lorgnette.storage import Storage, is_url
 from lorgnette.tuning.samplers import sampler
 from lorgnette.tuning.settings import TuneConfig
@@ -162,19 +162,11 @@ class StudyDir:
         Raises:
             ModelError: it is damaged.
         """
-        try:
-            facts: dict[str, Any] = json.loads(self.storage.read(name))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise ModelError(
-                f"{self.root / name} is damaged ({error}): start the study again with --overwrite."
-            ) from error
-        return facts
+        return read_json(self.storage, name, "study")
 
     def write(self, name: str, facts: Mapping[str, Any]) -> None:
         """Write a JSON file of the study."""
-        self.storage.write(name, (json.dumps(facts, indent=1) + "\n").encode())
+        write_json(self.storage, name, facts)
 
     @property
     def plan(self) -> Plan:
