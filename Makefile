@@ -30,7 +30,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 quick: $(STAMP)
-	$(BIN)/pytest -q -m "not slow and not s3 and not browser and not real_data"
+	$(BIN)/pytest -q -m "not slow and not s3 and not browser and not real_data and not spark and not ray"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -17,6 +17,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+from ray_cluster import ray_cluster as ray_cluster
+from spark_session import spark_session as spark_session
+
 # Networks here are tiny: threads that wait for each other would take longer than the work, and many
 # times longer beside another process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

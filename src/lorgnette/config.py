@@ -30,7 +30,8 @@ class SourceConfig(Settings):
     """Where images and labels come from."""
 
     location: str = ""
-    """A folder, or a CSV or Parquet table; a local path or a URL such as `s3://bucket/folder`."""
+    """A folder, a CSV or Parquet table, or a directory of Parquet files that are one table; a local
+    path or a URL such as `s3://bucket/folder`."""
     kind: Literal["auto", "folder", "table", "kaggle"] = "auto"
     """How to read it; `auto` goes by what is there. `kaggle`: the layout of one of the two
     published sets, downloaded or generated."""
@@ -38,6 +39,9 @@ class SourceConfig(Settings):
     """Tables: what paths are relative to; the table's own folder if not given."""
     path: str | None = None
     """Tables: the column with the image's path; found by its usual names if not given."""
+    content: str | None = None
+    """Parquet tables that hold the images themselves: the column with the encoded bytes (or with a
+    struct of bytes and path); found by its usual names if not given and there are no paths."""
     label: str | None = None
     """Tables: the column with the label; found by its usual names if not given."""
     id: str | None = None
@@ -50,7 +54,8 @@ class SourceConfig(Settings):
     """Tables: the column with a given split (train, val or test)."""
     features: str | None = None
     """Tables and the published glasses set: the columns that are numbers, as names, ranges and
-    patterns (`v1..v512`, `v*`, `age,height`); rows are then vectors, without images."""
+    patterns (`v1..v512`, `v*`, `age,height`), or columns with a list of numbers each; rows are then
+    vectors, without images."""
     corrections: str | None = None
     """The published glasses set: a table of corrected labels that go over the given ones (columns
     id and glasses; blank: undecidable, the image is left out). None are applied if not given."""
@@ -335,6 +340,35 @@ class StoppingConfig(Settings):
     """Keep the weights of the best epoch rather than those of the last."""
 
 
+class UpdateConfig(Settings):
+    """How the members of a training keep one network: when they tell each other what."""
+
+    mode: Literal["sync", "periodic", "async", "hogwild"] = "sync"
+    """`sync`: the gradients of all are averaged in every batch. `periodic`: each trains by itself,
+    and weights are averaged now and then. `async`: one further process, the server, takes what
+    members send in the order of its coming and answers with fresh weights. `hogwild`: all write
+    into the same memory, without locks, on one machine."""
+    every: Literal["batch", "epoch"] | Positive = "batch"
+    """periodic: average after each batch, so many batches, or each epoch. async: send the gradient
+    of each batch, or what so many batches or an epoch changed."""
+    accumulate: Positive = 1
+    """sync, also of one member: batches whose gradients are added up before a step."""
+
+    @model_validator(mode="after")
+    def _of_this_mode(self) -> Self:
+        if self.every != "batch" and self.mode not in ("periodic", "async"):
+            raise ValueError(
+                f"every is for the modes periodic and async, and the mode is {self.mode}, which "
+                "updates in every batch: leave it out"
+            )
+        if self.accumulate > 1 and self.mode != "sync":
+            raise ValueError(
+                f"accumulate is for the mode sync, and the mode is {self.mode}: use larger batches "
+                "(train.batch_size), or every=K to talk less often"
+            )
+        return self
+
+
 class TrainConfig(Settings):
     """How a network is trained."""
 
@@ -374,6 +408,25 @@ class TrainConfig(Settings):
     streamed shard by shard through a shuffle buffer of this size. None: half of what is free."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """A checkpoint is written after every epoch, and inside one after this time."""
+    members: Positive = 1
+    """Processes that train one network together, on `engine`."""
+    update: UpdateConfig = UpdateConfig()
+    """How they keep it one network."""
+
+    @model_validator(mode="after")
+    def _members_can(self) -> Self:
+        mode = self.update.mode
+        if mode != "sync" and self.members < 2:
+            raise ValueError(
+                f"update.mode={mode} is for members that train together, and there is one: use "
+                "members=2 or more"
+            )
+        if mode == "hogwild" and self.device not in ("auto", "cpu"):
+            raise ValueError(
+                f"update.mode=hogwild shares the memory of a machine, and the device is "
+                f"{self.device}: use device=cpu, or another mode"
+            )
+        return self
 
 
 class AuditConfig(Settings):
@@ -404,10 +457,32 @@ class EvaluateConfig(Settings):
 class EngineConfig(Settings):
     """Where work runs."""
 
-    name: Literal["local"] = "local"
-    """`local`: processes on this machine."""
+    name: Literal["local", "spark", "ray"] = "local"
+    """`local`: processes on this machine. `spark` and `ray`: those of a cluster, which needs this
+    package and storage that all its machines reach."""
     workers: Positive | None = None
-    """Processes; as many as there are processors if not given."""
+    """Processes; as many as there are processors, here or in the cluster, if not given."""
+    master: str | None = None
+    """Spark: the URL of the master (`spark://host:7077`, `yarn`, `local-cluster[2,1,1024]`). None:
+    the session that is open, or what the environment configures."""
+    address: str | None = None
+    """Ray: the address of a cluster (`host:6379`, `ray://host:10001`, `auto`). None: the one that
+    is connected, or a new one on this machine."""
+    gpus: float = Field(default=0.0, ge=0)
+    """GPUs for each worker and each member of a gang; below 1 several share one (Ray)."""
+    patience_seconds: float = Field(default=120.0, gt=0)
+    """How long to wait for a cluster that does not answer, or that has no worker to give."""
+    limit_minutes: float = Field(default=1440.0, gt=0)
+    """An item of work, or a member of a gang, that takes longer is ended and started again."""
+
+    @model_validator(mode="after")
+    def _of_this_engine(self) -> Self:
+        for name, engine in (("master", "spark"), ("address", "ray")):
+            if getattr(self, name) is not None and self.name != engine:
+                raise ValueError(
+                    f"{name} is for the engine {engine}, and the engine is {self.name}"
+                )
+        return self
 
 
 class Config(Settings):

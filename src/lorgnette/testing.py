@@ -4,18 +4,26 @@
         @pytest.fixture
         def engine(self): return MyEngine(workers=2)
 
-Agreement on success alone proves little, so most of it injects failures: raised errors, retries, a
-killed worker, a killed member of a gang.
+        @pytest.fixture
+        def impatient(self): return MyEngine(workers=2, limit=LIMIT_SECONDS)
+
+Agreement on success alone proves little, so most of it injects failures: raised errors, verdicts,
+retries, a killed worker, a killed member of a gang, members that wait for one that is gone, work
+that never ends.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from lorgnette.engines.base import ATTEMPTS, Engine, Outcome, Task
 from lorgnette.errors import ConfigError, EngineError
+
+LIMIT_SECONDS = 8.0
+"""How long an item and a member may take on the engine of the fixture `impatient`."""
 
 
 def square(item: int) -> int:
@@ -93,6 +101,33 @@ def fail_in_gang(rank: int) -> int:
     if rank == 0:
         raise ValueError("member 0 fails")
     return rank
+
+
+def refuse_in_gang(rank: int, *, folder: str) -> int:
+    """Raise a verdict in member 1 while member 0 waits for it."""
+    import torch
+    import torch.distributed as dist
+
+    tries(folder, rank)
+    dist.init_process_group("gloo")
+    if rank == 1:
+        raise ConfigError("member 1 refuses")
+    dist.all_reduce(torch.zeros(1))
+    return rank
+
+
+def hang(item: int, *, folder: str, victim: int) -> int:
+    """Never end, on one item, the first time."""
+    if tries(folder, item) == 1 and item == victim:
+        time.sleep(3600)
+    return item
+
+
+def where(rank: int) -> tuple[int, str]:
+    """Tell the number of threads that torch would use, and the process."""
+    import torch
+
+    return torch.get_num_threads(), f"{os.uname().nodename}:{os.getpid()}"
 
 
 def _by_item(outcomes: list[Outcome[int, int]]) -> dict[int, Outcome[int, int]]:
@@ -189,3 +224,31 @@ class EngineContract:
         except EngineError as error:
             message = str(error)
         assert "member 0 fails" in message
+
+    def test_a_verdict_in_a_gang_is_not_tried_again(self, engine: Engine, tmp_path: Path) -> None:
+        """It comes out as it was raised, also where others wait for the member."""
+        message = ""
+        try:
+            engine.gang(Task.of(refuse_in_gang, folder=str(tmp_path)), 2)
+        except ConfigError as error:
+            message = str(error)
+        assert message == "member 1 refuses"
+        assert len((tmp_path / "1").read_text()) == 1
+
+    def test_members_are_processes_of_their_own(self, engine: Engine) -> None:
+        """And none of them is the caller."""
+        places = {place for _, place in engine.gang(Task.of(where), 2)}
+        assert len(places) == 2
+        assert f"{os.uname().nodename}:{os.getpid()}" not in places
+
+    def test_a_hang_is_ended_and_tried_again(self, impatient: Engine, tmp_path: Path) -> None:
+        """An item that takes too long counts as one whose worker died."""
+        task = Task.of(hang, folder=str(tmp_path), victim=1)
+        outcomes = _by_item(list(impatient.map(task, range(3))))
+        assert {i: o.value for i, o in outcomes.items()} == {0: 0, 1: 1, 2: 2}
+        assert outcomes[1].attempts == 2
+
+    def test_a_gang_that_hangs_is_started_again(self, impatient: Engine, tmp_path: Path) -> None:
+        """As if a member had died."""
+        assert impatient.gang(Task.of(hang, folder=str(tmp_path), victim=1), 2) == [0, 1]
+        assert len((tmp_path / "1").read_text()) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from lorgnette.engines.base import Task
 from lorgnette.engines.local import LocalEngine
-from lorgnette.testing import EngineContract, square
+from lorgnette.testing import LIMIT_SECONDS, EngineContract, square
 
 pytestmark = pytest.mark.filterwarnings(
     # loky tells of a worker that died; the outcome does too
@@ -20,6 +20,10 @@ class TestLocalEngine(EngineContract):
     @pytest.fixture
     def engine(self) -> LocalEngine:
         return LocalEngine(workers=2)
+
+    @pytest.fixture
+    def impatient(self) -> LocalEngine:
+        return LocalEngine(workers=2, limit=LIMIT_SECONDS)
 
 
 def test_a_task_is_a_function_by_name() -> None:

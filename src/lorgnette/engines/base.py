@@ -86,7 +86,11 @@ class Engine(Protocol):
     """Where work runs. Implementations must pass the contract suite in `lorgnette.testing`."""
 
     name: str
-    workers: int
+
+    @property
+    def workers(self) -> int:
+        """How many items run at once; a cluster is asked when this is first read."""
+        ...
 
     def map(self, task: Task[Item, Value], items: Iterable[Item]) -> Iterator[Outcome[Item, Value]]:
         """Run `task` on every item, in any order; yield one `Outcome` per item as it ends.

@@ -6,47 +6,14 @@ import contextlib
 import os
 import threading
 import time
-import traceback as tb
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from typing import Any
 
+from lorgnette.engines.attempt import Report, attempt, death
 from lorgnette.engines.base import ATTEMPTS, Item, Outcome, Task, Value
-from lorgnette.errors import EngineError, LorgnetteError
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a worker sends back: plain data, so that no exception has to survive pickling."""
-
-    value: Any = None
-    error: str | None = None
-    traceback: str | None = None
-    final: bool = False
-    seconds: float = 0.0
-
-
-def attempt(task: Task[Any, Any], item: Any) -> Report:
-    """Run the task on one item, inside the worker, and tell what happened."""
-    start = time.perf_counter()
-    try:
-        value = task(item)
-    except LorgnetteError as error:
-        return Report(
-            error=str(error),
-            traceback=tb.format_exc(),
-            final=True,
-            seconds=time.perf_counter() - start,
-        )
-    except Exception as error:
-        return Report(
-            error=f"{type(error).__name__}: {error}",
-            traceback=tb.format_exc(),
-            seconds=time.perf_counter() - start,
-        )
-    return Report(value=value, seconds=time.perf_counter() - start)
+from lorgnette.engines.member import failed, member, values
 
 
 def end_with(parent: int) -> None:
@@ -69,6 +36,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.pool = self._start()
+        self.begun = 0.0
 
     @staticmethod
     def _start() -> Any:
@@ -83,10 +51,16 @@ class Worker:
             initargs=(os.getpid(),),
         )
 
-    def submit(self, task: Task[Any, Any], item: Any) -> Future[Report]:
+    def submit(self, task: Task[Any, Any], item: Any, limit: float | None) -> Future[Report]:
         """Start on an item."""
-        future: Future[Report] = self.pool.submit(attempt, task, item)
+        self.begun = time.monotonic()
+        future: Future[Report] = self.pool.submit(attempt, task, item, limit)
         return future
+
+    @property
+    def seconds(self) -> float:
+        """Since it was given its item."""
+        return time.monotonic() - self.begun
 
     def replace(self) -> None:
         """Take a new process in place of a dead one."""
@@ -103,8 +77,15 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, limit: float | None = None) -> None:
+        """Note how many workers there are to be; none is started.
+
+        Args:
+            workers: one per processor if not given.
+            limit: seconds that an item, or a member of a gang, may take; no limit if not given.
+        """
         self.workers = workers or len(os.sched_getaffinity(0))
+        self.limit = limit
 
     def map(self, task: Task[Item, Value], items: Iterable[Item]) -> Iterator[Outcome[Item, Value]]:
         """See `Engine.map`."""
@@ -127,7 +108,7 @@ class LocalEngine:
                         idle.append(Worker())
                         count += 1
                     worker = idle.pop()
-                    running[worker.submit(task, item)] = (worker, item, attempts + 1)
+                    running[worker.submit(task, item, self.limit)] = (worker, item, attempts + 1)
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -135,10 +116,10 @@ class LocalEngine:
                     try:
                         report = future.result()
                     except BrokenProcessPool:
+                        report = death(worker.seconds, self.limit)
                         worker.replace()
-                        report = Report(error="the worker process died while it ran this item")
                     idle.append(worker)
-                    if report.error and not report.final and attempts < ATTEMPTS:
+                    if not report.final and attempts < ATTEMPTS:
                         waiting.append((item, attempts))
                         continue
                     yield Outcome(
@@ -171,14 +152,22 @@ class LocalEngine:
         )
         try:
             with _own_store():
-                values: dict[int, Value] = elastic_launch(config, entrypoint=member)(task)
+                launch = elastic_launch(config, entrypoint=member)
+                reports: dict[int, list[Report] | None] = launch(task, self.limit)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            raise EngineError(
-                f"a gang of {members} failed {ATTEMPTS} times; last, member {rank}: "
-                f"{failure.message}"
-            ) from error
-        return [values[rank] for rank in sorted(values)]
+            raise failed(members, _reason(rank, failure)) from error
+        return values(reports[0] or [])
+
+
+def _reason(rank: int, failure: Any) -> str:
+    """What ended a member, in a few words."""
+    message = failure.message
+    if isinstance(message, dict):
+        message = message.get("message", "")
+    text = str(message).strip()
+    said = text.splitlines()[0].removeprefix("MemberError: ") if text else "no reason given"
+    return said if said.startswith("member ") else f"member {rank}: {said}"
 
 
 @contextlib.contextmanager
@@ -199,8 +188,3 @@ def _own_store() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-def member(task: Task[int, Value]) -> Value:
-    """Run a gang's task in the process of one member."""
-    return task(int(os.environ["RANK"]))
