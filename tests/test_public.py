@@ -24,7 +24,7 @@ def test_every_module_imports_and_says_what_it_is() -> None:
 
 LAYERS = [
     ["cli", "__main__"],
-    ["show", "api"],
+    ["show", "api", "frames"],
     ["pipeline", "painter", "studies"],
     ["report"],
     ["audit", "evaluation", "training", "serving", "tuning"],

@@ -18,7 +18,7 @@ from lorgnette.config import SourceConfig
 from lorgnette.errors import SourceError
 from lorgnette.sources import open_source
 from lorgnette.sources.base import BATCH_ROWS, RECORD
-from lorgnette.sources.reader import text
+from lorgnette.sources.columns import text
 from lorgnette.sources.table import Numbering, TableSource, _hashes
 
 

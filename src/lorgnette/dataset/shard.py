@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from lorgnette.dataset.store import (
     write_rows,
 )
 from lorgnette.errors import StorageError
+from lorgnette.sources.base import Unreadable as Unreadable
+from lorgnette.sources.embedded import is_embedded, read_embedded
 from lorgnette.storage import Storage
 
 if TYPE_CHECKING:
@@ -214,16 +217,18 @@ def _moments(array: NDArray[np.uint8]) -> tuple[list[int], list[int]]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A file whose bytes could not be had."""
-
-    status: str
-    reason: str
-
-
 def read_files(storage: Storage, paths: Sequence[str]) -> Iterator[bytes | Unreadable]:
-    """The bytes of each file in order; a few at a time are in memory.
+    """The bytes of each image in order; a few at a time are in memory.
+
+    A path is that of a file, or leads into a table (see `lorgnette.sources.embedded`).
+    """
+    for embedded, some in groupby(paths, key=is_embedded):
+        read = read_embedded if embedded else _read_plain
+        yield from read(storage, list(some))
+
+
+def _read_plain(storage: Storage, paths: Sequence[str]) -> Iterator[bytes | Unreadable]:
+    """The bytes of each file in order.
 
     Object stores answer late, so several files are asked for at once there.
     """

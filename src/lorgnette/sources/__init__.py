@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lorgnette.config import SourceConfig
 from lorgnette.errors import SourceError, nearest
 from lorgnette.sources.base import Source
-from lorgnette.sources.folder import FolderSource
+from lorgnette.sources.embedded import EmbeddedTable, holds_images
+from lorgnette.sources.folder import Entry, FolderSource, side
 from lorgnette.sources.kaggle import find, open_kaggle
 from lorgnette.sources.portraits.plan import unfinished
-from lorgnette.sources.reader import SUFFIXES
+from lorgnette.sources.reader import PARQUET, SUFFIXES, open_table
 from lorgnette.sources.table import TableSource
 from lorgnette.sources.vectors import VectorSource, VectorTable
-from lorgnette.storage import Storage
+from lorgnette.storage import Storage, refusals
 
 __all__ = [
+    "EmbeddedTable",
     "FolderSource",
     "Source",
     "TableSource",
@@ -54,17 +57,21 @@ def open_source(config: SourceConfig, *, require_label: bool = True) -> Source:
     if kind == "table" and config.features:
         return VectorTable(config, require_label=require_label)
     if kind == "table":
+        table = open_table(config.location)
+        if holds_images(table, config):
+            return EmbeddedTable(config, table, require_label=require_label)
         return TableSource(config, require_label=require_label)
     if kind == "folder" and config.features:
         raise SourceError(
             f"--features are columns of a table, and {config.location} is read as a folder: give "
             "the table."
         )
-    for name in ("images", "path", "label", "id", "split"):
+    for name in ("images", "path", "content", "label", "id", "split"):
         if getattr(config, name):
             read = "folder, where directories are the labels" if kind == "folder" else _PUBLISHED
+            option = "source.content" if name == "content" else f"--{name}"
             raise SourceError(
-                f"--{name} describes a table, and {config.location} is read as a {read}: leave "
+                f"{option} describes a table, and {config.location} is read as a {read}: leave "
                 "it out, or give the table."
             )
     if kind == "folder":
@@ -88,17 +95,25 @@ def left_out(source: Source) -> dict[str, int]:
     return dict(getattr(source, "excluded", {}))
 
 
+SUCCESS = "_SUCCESS"
+"""What Spark writes last beside the files of a table."""
+
 _PUBLISHED = "published set, whose layout says what is what"
 
 
 def _kind(location: str, vectors: bool) -> str:
     """Folder, table or published set, by what is at a location."""
     storage = Storage.at(location)
-    accepted = f"a source is a folder with one directory per class, or a {', '.join(SUFFIXES)} file"
+    accepted = (
+        f"a source is a folder with one directory per class, a {', '.join(SUFFIXES)} file, or a "
+        "directory of Parquet files"
+    )
     if not location:
         raise SourceError(f"No source was given: {accepted}.")
     if storage.is_directory():
-        return "kaggle" if find(location, images=not vectors) else "folder"
+        if find(location, images=not vectors):
+            return "kaggle"
+        return "table" if _is_table(storage) else "folder"
     if not storage.exists():
         parent = Path(storage.root).parent
         near = parent.iterdir() if storage.is_local and parent.is_dir() else ()
@@ -108,3 +123,24 @@ def _kind(location: str, vectors: bool) -> str:
     if storage.root.lower().endswith(SUFFIXES):
         return "table"
     raise SourceError(f"{storage.root} is neither a folder nor a table: {accepted}.")
+
+
+def _is_table(folder: Storage) -> bool:
+    """Whether a directory is a table in several files: Parquet, no images and no directories.
+
+    What lies beside images too, such as a readme, does not count. A directory of classes is known
+    by its first entry; in an object store, where that would take a whole listing, a table is known
+    by the mark that Spark leaves, or has to be called one.
+    """
+    if not folder.is_local:
+        return folder.exists(SUCCESS)
+    tables = 0
+    with refusals(folder.root), os.scandir(folder.root) as found:
+        for item in found:
+            if item.name.startswith((".", "_")):
+                continue
+            if item.name.lower().endswith(PARQUET):
+                tables += 1
+            elif side(Entry(item.name, "", item.is_dir())) is None:
+                return False
+    return tables > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -33,6 +34,14 @@ SPLITS = {
 """Given names of splits and what they mean here; compared in lower case."""
 
 BATCH_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An image whose bytes could not be had."""
+
+    status: str
+    reason: str
 
 
 class Source(Protocol):

@@ -32,10 +32,10 @@ import pyarrow.fs as pafs
 from lorgnette.errors import SourceError
 from lorgnette.progress import say
 from lorgnette.sources.base import RECORD
+from lorgnette.sources.columns import Vectors
 from lorgnette.sources.comics import ComicsSource
 from lorgnette.sources.labels import BLANK, Codes, Ids, Labels, known_ids, places_of, verdicts
 from lorgnette.sources.published import CLASSES, PAIRS, PORTRAITS, SIDES, TABLES, Place
-from lorgnette.sources.reader import Vectors
 from lorgnette.sources.table import file_facts
 from lorgnette.sources.vectors import columns_of
 from lorgnette.storage import Storage, refusals

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lorgnette.errors import SourceError, nearest
-from lorgnette.sources.reader import Vectors, open_table
+from lorgnette.sources.columns import Vectors
+from lorgnette.sources.reader import open_table
 
 BLANK, UNCORRECTED = -1, -2
 """Beside 0 and 1 in arrays of labels: an empty value; no row for this id."""

@@ -1,4 +1,8 @@
-"""Rows of a CSV, TSV or Parquet file as text, a batch at a time."""
+"""Rows of a CSV, TSV or Parquet table as text and numbers, a batch at a time.
+
+A directory of Parquet files, as Spark and Ray write them, is one table: its files in the order of
+their names, but for those that begin with a dot or an underscore.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -18,28 +23,44 @@ import pyarrow.parquet as pq
 
 from lorgnette.errors import SourceError
 from lorgnette.sources.base import BATCH_ROWS
+from lorgnette.sources.columns import (
+    Vectors,
+    holds_lists,
+    matrix,
+    plain_type,
+    stored,
+    text_batch,
+    vector,
+)
 from lorgnette.storage import Storage, refusals
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
 """What the names of tables end in; compared in lower case."""
 
+PARQUET = (".parquet", ".pq")
+
 _BLOCK = 1 << 20
 """Bytes read at once; no CSV row may be longer."""
 
-_EXACT = float(1 << 53)
-"""Whole floats below this are integers without loss."""
-
-
-Vectors = npt.NDArray[np.float32]
+_REMOTE_BLOCK = 8 << 20
+"""Bytes of a Parquet column read at once from an object store, which answers late."""
 
 
 class Table(Protocol):
     """A table of text."""
 
     location: str
+    storage: Storage
+    files: Sequence[str]
+    """The names of its files in `storage`."""
     columns: Sequence[str]
     first_row: int
     """The number that a person gives to the first row of data."""
+
+    @property
+    def lists(self) -> Mapping[str, int]:
+        """The columns with a list of numbers in each row, and how long the lists are."""
+        ...
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """At most `BATCH_ROWS` rows of some columns, in the order of the file.
@@ -54,10 +75,15 @@ class Table(Protocol):
     def numbers(
         self, columns: Sequence[str], features: Sequence[str]
     ) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
-        """The same with columns of numbers beside them: float32 (n, F), NaN where there is none.
+        """The same with numbers beside them: float32 (n, F), NaN where there is none.
+
+        Args:
+            columns: the columns of text.
+            features: columns of numbers, or `entries` of columns with lists.
 
         Raises:
-            SourceError: likewise, or a value is not a number.
+            SourceError: likewise, a value is not a number, or a list is longer or shorter than the
+                others.
         """
         ...
 
@@ -66,18 +92,21 @@ def open_table(location: str, *, blank_rows: bool = False) -> Table:
     """The table at a local path or URL: Parquet by its name, CSV or TSV otherwise.
 
     Args:
-        location: the file.
+        location: the file, or a directory of Parquet files.
         blank_rows: in a CSV of a single column, an empty line is a row without a value; it is no
             row otherwise.
 
     Raises:
         SourceError: there is no such file, or it is not a table.
     """
-    parent, _, name = Storage.at(location).root.rpartition("/")
+    folder = Storage.at(location)
+    if folder.is_directory():
+        return ParquetTable(folder, parquet_files(folder), folder.root)
+    parent, _, name = folder.root.rpartition("/")
     storage = Storage.at(parent or "/")
     try:
-        if name.lower().endswith((".parquet", ".pq")):
-            return ParquetTable(storage, name)
+        if name.lower().endswith(PARQUET):
+            return ParquetTable(storage, [name], storage.locate(name))
         return CsvTable(storage, name, blank_rows=blank_rows)
     except FileNotFoundError as error:
         raise SourceError(f"There is no table at {storage.locate(name)}.") from error
@@ -91,9 +120,11 @@ class CsvTable:
     """
 
     first_row = 2  # the header is row 1, as in a spreadsheet
+    lists: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, storage: Storage, name: str, *, blank_rows: bool = False) -> None:
         self.storage, self.name = storage, name
+        self.files: Sequence[str] = [name]
         self.location = storage.locate(name)
         with (
             self._complaints(),
@@ -116,17 +147,17 @@ class CsvTable:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table.batches`."""
         for batch in self._read(columns):
-            yield _text_batch(batch, columns, self.location)
+            yield text_batch(batch, columns, self.location)
 
     def numbers(
         self, columns: Sequence[str], features: Sequence[str]
     ) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
         """See `Table.numbers`."""
         for batch in self._read(columns, features):
-            yield (
-                _text_batch(batch, columns, self.location),
-                _vectors(batch, features, self.location),
-            )
+            vectors = np.empty((len(batch), len(features)), np.float32)
+            for place, name in enumerate(features):
+                vectors[:, place] = vector(batch, name, self.location)
+            yield text_batch(batch, columns, self.location), vectors
 
     def _read(
         self, columns: Sequence[str], features: Sequence[str] = ()
@@ -210,99 +241,147 @@ class CsvTable:
 
 
 class ParquetTable:
-    """One Parquet file; numbers and dictionaries become text."""
+    """Parquet files with the same columns, one after the other; numbers become text."""
 
     first_row = 1
 
-    def __init__(self, storage: Storage, name: str) -> None:
-        self.storage, self.name = storage, name
-        self.location = storage.locate(name)
-        with self._file() as file:
-            self.columns: Sequence[str] = file.schema_arrow.names
+    def __init__(self, storage: Storage, files: Sequence[str], location: str) -> None:
+        """Read the footer of the first file.
+
+        Args:
+            storage: where the files are.
+            files: their names, in the order of the rows.
+            location: of the table as a whole.
+
+        Raises:
+            SourceError: there is no file, or the first is none.
+        """
+        if not files:
+            raise SourceError(f"There is no Parquet file in {location}: write the table again.")
+        self.storage, self.location = storage, location
+        self.files: Sequence[str] = tuple(files)
+        with self.open(self.files[0]) as file:
+            self.schema = file.schema_arrow
+        self.columns: Sequence[str] = self.schema.names
+
+    @cached_property
+    def lists(self) -> Mapping[str, int]:
+        """See `Table.lists`; those without any list are left out."""
+        names = [field.name for field in self.schema if holds_lists(field.type)]
+        return {name: width for name in names if (width := self._width(name))}
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table.batches`."""
-        with self._file() as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
-                yield _text_batch(batch, columns, self.location)
+        for file, _, batch in self.located(columns):
+            yield text_batch(batch, columns, self.storage.locate(file))
 
     def numbers(
         self, columns: Sequence[str], features: Sequence[str]
     ) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
         """See `Table.numbers`."""
-        wanted = list(dict.fromkeys([*columns, *features]))
-        with self._file() as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-                yield (
-                    _text_batch(batch, columns, self.location),
-                    _vectors(batch, features, self.location),
+        inside = {
+            entry: (name, place)
+            for name, width in self.lists.items()
+            for place, entry in enumerate(entries(name, width))
+            if entry not in self.columns
+        }
+        sources = [inside.get(feature, (feature, -1)) for feature in features]
+        wanted = list(dict.fromkeys([*columns, *(name for name, _ in sources)]))
+        for file, start, batch in self.located(wanted):
+            where = self.storage.locate(file)
+            lists = {
+                name: matrix(batch.column(name), self.lists[name], f"'{name}' of {where}", start)
+                for name, place in dict(sources).items()
+                if place >= 0
+            }
+            vectors = np.empty((len(batch), len(features)), np.float32)
+            for column, (name, place) in enumerate(sources):
+                vectors[:, column] = (
+                    lists[name][:, place] if place >= 0 else vector(batch, name, where)
                 )
+            yield text_batch(batch, columns, where), vectors
+
+    def located(
+        self, columns: Sequence[str], rows: int = BATCH_ROWS
+    ) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+        """Batches as they are, each with its file and the place of its first row there, from 0.
+
+        Args:
+            columns: may be none.
+            rows: at most so many in a batch.
+        """
+        for name in self.files:
+            start = 0
+            with self.open(name) as file:
+                lacking = set(columns).difference(file.schema_arrow.names)
+                if lacking:
+                    raise SourceError(
+                        f"The files of a table have the same columns, and "
+                        f"{self.storage.locate(name)} lacks '{min(lacking)}': take it out of "
+                        f"{self.location}, or write it again."
+                    )
+                for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
+                    if len(batch):
+                        yield name, start, batch
+                        start += len(batch)
 
     @contextlib.contextmanager
-    def _file(self) -> Iterator[Any]:
-        try:
-            # A buffer, or else whole column chunks are read at once.
-            with (
-                refusals(self.location),
-                pq.ParquetFile(self.storage.open(self.name), buffer_size=_BLOCK) as file,
-            ):
-                yield file
-        except pa.ArrowInvalid as error:
-            raise SourceError(
-                f"{self.location} is not a Parquet file: {str(error).splitlines()[0]}"
-            ) from error
+    def open(self, name: str) -> Iterator[Any]:
+        """One of the files as a `pyarrow.parquet.ParquetFile`."""
+        with open_parquet(self.storage, name) as file:
+            yield file
+
+    def _width(self, name: str) -> int:
+        """How long the first list of a column is; 0 if there is none."""
+        kind = plain_type(self.schema.field(name).type)
+        if pa.types.is_fixed_size_list(kind):
+            return int(kind.list_size)
+        for _, _, batch in self.located([name], rows=64):
+            lengths = pc.list_value_length(stored(batch.column(name))).drop_null()
+            if len(lengths):
+                return int(lengths[0].as_py())
+        return 0
 
 
-def text(column: Any) -> pa.StringArray:
-    """A column as trimmed strings, null where nothing is left or a number is not a number.
-
-    A whole float loses its fraction: where labels are missing, pandas turns the integer 1 into
-    1.0, and it is still the class "1".
+@contextlib.contextmanager
+def open_parquet(storage: Storage, name: str) -> Iterator[Any]:
+    """A `pyarrow.parquet.ParquetFile` that reads no more than it is asked for.
 
     Raises:
-        pa.ArrowInvalid, pa.ArrowNotImplementedError: the type has no text form.
+        FileNotFoundError: there is no such file.
+        SourceError: it is not Parquet, or damaged.
+        StorageError: it cannot be read.
     """
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_floating(column.type):
-        column = column.cast(pa.float64())
-        whole = pc.and_(
-            pc.equal(pc.floor(column), column), pc.less(pc.abs(column), pa.scalar(_EXACT))
-        )
-        integers = pc.if_else(whole, column, 0.0).cast(pa.int64()).cast(pa.string())
-        numbers = pc.if_else(whole, integers, column.cast(pa.string()))
-        column = pc.if_else(pc.is_nan(column), None, numbers)
-    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+    location = storage.locate(name)
+    try:
+        # Without a buffer, or with pre_buffer, whole column chunks are read at once.
+        with (
+            refusals(location),
+            pq.ParquetFile(
+                storage.open(name),
+                buffer_size=_BLOCK if storage.is_local else _REMOTE_BLOCK,
+                pre_buffer=False,
+            ) as file,
+        ):
+            yield file
+    except pa.ArrowInvalid as error:
+        raise SourceError(
+            f"{location} is not a Parquet file: {str(error).splitlines()[0]}"
+        ) from error
 
 
-def _vectors(batch: Any, features: Sequence[str], location: str) -> Vectors:
-    """Columns of numbers side by side, NaN where there is none: float32 (n, F)."""
-    vectors = np.empty((len(batch), len(features)), np.float32)
-    for place, name in enumerate(features):
-        column = batch.column(name)
-        try:
-            values = column.cast(pa.float32())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise SourceError(
-                f"A feature is a column of numbers, and column '{name}' of {location} holds "
-                f"{column.type}: choose other columns with --features."
-            ) from error
-        vectors[:, place] = values.to_numpy(zero_copy_only=False)
-    return vectors
+def parquet_files(folder: Storage) -> list[str]:
+    """The sorted names of the Parquet files in a directory, without those set aside by a mark."""
+    return [
+        name
+        for name in folder.names()
+        if name.lower().endswith(PARQUET) and not name.startswith((".", "_"))
+    ]
 
 
-def _text_batch(batch: Any, columns: Sequence[str], location: str) -> pa.RecordBatch:
-    arrays = []
-    for column in columns:
-        try:
-            arrays.append(text(batch.column(column)))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise SourceError(
-                f"Column '{column}' of {location} must be text or numbers, "
-                f"but it holds {batch.column(column).type}."
-            ) from error
-    return pa.record_batch(arrays, names=list(columns))
+def entries(name: str, width: int) -> list[str]:
+    """What the numbers of a column with lists are called; of any other (width 0), its own name."""
+    return [f"{name}_{place}" for place in range(width)] if width else [name]
 
 
 def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:

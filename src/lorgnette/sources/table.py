@@ -145,7 +145,7 @@ class TableSource:
             return images
         if is_url(path):
             return "/".join(path.split("/")[:3])
-        return self.table.location.rpartition("/")[0] or "/"
+        return self.table.storage.root
 
     def _look_for(self, first: pa.RecordBatch) -> None:
         """Stop early where no image is: a wrong `images` would reject every row as missing."""
@@ -167,19 +167,24 @@ class TableSource:
         """Batches as role -> strings, checked, with the number of their first row."""
         row = self.table.first_row
         for batch in self.table.batches(list(dict.fromkeys(self.columns.values()))):
-            columns = {role: batch.column(name) for role, name in self.columns.items()}
-            for role in ("path", "id"):
-                if role in columns and columns[role].null_count:
-                    empty = pc.index(columns[role].is_null(), True).as_py()
-                    raise SourceError(
-                        f"Every row of {self.table.location} needs a value in column "
-                        f"'{self.columns[role]}', the {role}, and row {row + empty} has none."
-                    )
+            columns = self._checked(row, batch)
             columns["path"] = self._paths(columns["path"], row)
-            if "split" in columns:
-                columns["split"] = self._splits(columns["split"], row)
             yield row, columns
             row += len(batch)
+
+    def _checked(self, row: int, batch: pa.RecordBatch) -> dict[str, Any]:
+        """A batch of strings as role -> column, with splits by our names."""
+        columns = {role: batch.column(name) for role, name in self.columns.items()}
+        for role in ("path", "id"):
+            if role in columns and columns[role].null_count:
+                empty = pc.index(columns[role].is_null(), True).as_py()
+                raise SourceError(
+                    f"Every row of {self.table.location} needs a value in column "
+                    f"'{self.columns[role]}', the {role}, and row {row + empty} has none."
+                )
+        if "split" in columns:
+            columns["split"] = self._splits(columns["split"], row)
+        return columns
 
     def _paths(self, paths: Any, row: int) -> Any:
         """Paths relative to `images`, or absolute and local."""

@@ -1,6 +1,8 @@
 """Vectors: tables whose columns are numbers, a row an item, read out of core.
 
-The columns of numbers are named, listed as a range or matched by a pattern (`columns_of`).
+The columns of numbers are named, listed as a range or matched by a pattern (`columns_of`). In a
+Parquet table a column may also hold a list of F numbers in each row: `embedding` then stands for
+the features `embedding_0` to `embedding_{F-1}`.
 Labels, ids, groups and splits are columns as in a table of images (`lorgnette.sources.table`). An
 item is its row: without an id column, its id is the number that a person gives to the row.
 """
@@ -9,7 +11,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,11 +23,12 @@ import pyarrow.compute as pc
 from lorgnette.config import SourceConfig
 from lorgnette.errors import SourceError, nearest
 from lorgnette.sources.base import RECORD, Source
-from lorgnette.sources.reader import Vectors, open_table
+from lorgnette.sources.columns import Vectors
+from lorgnette.sources.reader import entries, open_table
 from lorgnette.sources.table import USUAL, TableSource, file_facts
-from lorgnette.storage import Storage
 
 RANGE = re.compile(r"(.*?)(\d+)\.\.(.*?)(\d+)")
+NO_LISTS: Mapping[str, int] = MappingProxyType({})
 
 
 class VectorSource(Source, Protocol):
@@ -41,23 +46,29 @@ class VectorSource(Source, Protocol):
         ...
 
 
-def columns_of(wanted: str, columns: Sequence[str], location: str) -> tuple[str, ...]:
+def columns_of(
+    wanted: str, columns: Sequence[str], location: str, lists: Mapping[str, int] = NO_LISTS
+) -> tuple[str, ...]:
     """The columns that a description names, in its order.
 
     >>> columns_of("v1..v3,age", ["id", "age", "v1", "v2", "v3"], "a.csv")
     ('v1', 'v2', 'v3', 'age')
     >>> columns_of("v*", ["id", "v1", "v2"], "a.csv")
     ('v1', 'v2')
+    >>> columns_of("x", ["id", "x"], "a.parquet", {"x": 2})
+    ('x_0', 'x_1')
 
     Args:
         wanted: names, ranges (`v1..v512`) and patterns (`v*`, `?x`), separated by commas.
         columns: those of the table.
         location: of the table, for messages.
+        lists: the columns that hold lists of numbers, and how long these are.
 
     Raises:
         SourceError: a name is not there, a pattern matches nothing, or a column is named twice.
     """
     found: list[str] = []
+    known = {*columns, *(entry for name in lists for entry in entries(name, lists[name]))}
     for part in filter(None, (each.strip() for each in wanted.split(","))):
         span = RANGE.fullmatch(part)
         if part in columns:
@@ -73,16 +84,15 @@ def columns_of(wanted: str, columns: Sequence[str], location: str) -> tuple[str,
                     f"The pattern '{part}' of --features matches no column of {location}; its "
                     f"columns: {_some(columns)}."
                 )
+        names = [entry for name in names for entry in entries(name, lists.get(name, 0))]
         for name in names:
-            if name not in columns:
+            if name not in known:
                 raise SourceError(
                     f"{location} has no column '{name}', which --features names: "
                     f"{nearest(name, columns)} Its columns: {_some(columns)}."
                 )
         found += names
-    twice = (
-        {name for name in found if found.count(name) > 1} if len(set(found)) < len(found) else ()
-    )
+    twice = [name for name, count in Counter(found).items() if count > 1]
     if twice:
         raise SourceError(
             f"Each feature is a column once, and --features names '{min(twice)}' more than once: "
@@ -99,7 +109,7 @@ class VectorTable(TableSource):
     kind = "table"
 
     def __init__(self, config: SourceConfig, *, require_label: bool = True) -> None:
-        """Find the columns; nothing but the header is read.
+        """Find the columns; nothing is read but the header, and the first of each list.
 
         Args:
             config: the location, and which column is which.
@@ -110,8 +120,7 @@ class VectorTable(TableSource):
         """
         self.table = open_table(config.location)
         self.images = self.table.location
-        folder, _, self.name = self.images.rpartition("/")
-        self.storage = Storage.at(folder or "/")
+        self.name = self.images.rpartition("/")[2]
         self.columns = {
             role: column
             for role in USUAL
@@ -119,7 +128,8 @@ class VectorTable(TableSource):
         }
         if require_label and "label" not in self.columns:
             raise self._lacks("label")
-        self.features = columns_of(config.features or "", self.table.columns, self.images)
+        wanted = config.features or ""
+        self.features = columns_of(wanted, self.table.columns, self.images, self.table.lists)
         for role, column in self.columns.items():
             if column in self.features:
                 raise SourceError(
@@ -133,10 +143,9 @@ class VectorTable(TableSource):
         if "id" in self.columns:
             self._survey()
         rows = 0
-        for row, columns in self._rows():
-            batch = self._described(row, columns)
-            rows += len(batch)
-            yield batch
+        for row, columns, n in self._numbered():
+            yield self._described(row, columns, n)
+            rows += n
         if not rows:
             raise SourceError(f"{self.images} has a header and no rows.")
 
@@ -144,46 +153,42 @@ class VectorTable(TableSource):
         """See `VectorSource.vectors`."""
         row = self.table.first_row
         for batch, numbers in self.table.numbers(list(self.columns.values()), self.features):
-            yield self._described(row, self._checked(row, batch)), numbers
-            row += len(batch)
+            columns = self._checked(row, batch)
+            yield self._described(row, columns, len(numbers)), numbers
+            row += len(numbers)
 
     def _otherwise(self) -> str:
         return 'none (--id ""), which numbers the rows'
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Batches as role -> strings, checked, with the number of their first row."""
+        for row, columns, _ in self._numbered():
+            yield row, columns
+
+    def _numbered(self) -> Iterator[tuple[int, dict[str, Any], int]]:
+        """The same with the number of rows."""
         row = self.table.first_row
-        # A column at least, or there would be no rows; the first feature as text costs little.
-        for batch in self.table.batches(list(self.columns.values()) or [self.features[0]]):
-            yield row, self._checked(row, batch)
-            row += len(batch)
+        names = list(self.columns.values())
+        # A column at least, or there would be no rows; one feature costs little.
+        for batch, numbers in self.table.numbers(names, self.features[: 0 if names else 1]):
+            n = len(numbers)
+            yield row, self._checked(row, batch), n
+            row += n
 
-    def _checked(self, row: int, batch: pa.RecordBatch) -> dict[str, Any]:
-        columns = {role: batch.column(name) for role, name in self.columns.items()}
-        if "id" in columns and columns["id"].null_count:
-            empty = pc.index(columns["id"].is_null(), True).as_py()
-            raise SourceError(
-                f"Every row of {self.images} needs a value in column '{self.columns['id']}', the "
-                f"id, and row {row + empty} has none."
-            )
-        if "split" in columns:
-            columns["split"] = self._splits(columns["split"], row)
-        return {**columns, "": batch.column(0)}
-
-    def _described(self, row: int, columns: dict[str, Any]) -> pa.RecordBatch:
-        n = len(columns[""])
+    def _described(self, row: int, columns: dict[str, Any], n: int) -> pa.RecordBatch:
         rows = pa.array(np.arange(row, row + n)).cast(pa.string())
         places = pc.binary_join_element_wise(f"{self.name} row", rows, " ")
         nothing = pa.nulls(n, pa.string())
-        sizes, times = file_facts(self.storage, [self.name])
+        # Of a table in several files, a change of any one is a change of all rows.
+        sizes, times = file_facts(self.table.storage, self.table.files)
         arrays = [
             columns.get("id", rows),
             places,
             columns.get("label", nothing),
             columns.get("group", nothing),
             columns.get("split", nothing),
-            pa.array(sizes.to_pylist() * n, pa.int64()),
-            pa.array(times.to_pylist() * n, pa.int64()),
+            pa.array([pc.sum(sizes).as_py()] * n, pa.int64()),
+            pa.array([pc.max(times).as_py()] * n, pa.int64()),
         ]
         return pa.record_batch(arrays, schema=RECORD)
 
