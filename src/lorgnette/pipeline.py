@@ -220,6 +220,7 @@ def learn(dataset: Dataset, config: Config, run: Run) -> dict[str, Any]:
     from lorgnette.evaluation.evaluate import evaluate
     from lorgnette.model import Model
     from lorgnette.report.page import write
+    from lorgnette.training.gang import train_gang
     from lorgnette.training.loop import train as fit
 
     with _timed(run, "split"):
@@ -227,6 +228,8 @@ def learn(dataset: Dataset, config: Config, run: Run) -> dict[str, Any]:
     with _timed(run, "train"):
         if run.is_trained:
             model = Model.load(run.storage, choose(config.train.device, config.train.precision))
+        elif config.train.members > 1 or config.engine.name != "local":
+            model = train_gang(dataset, parts, config, run, open_engine(config.engine))
         else:
             model = fit(dataset, parts, config, run)
     with _timed(run, "evaluate"):

@@ -94,7 +94,7 @@ class Run:
             ModelError: the directory holds a run with other settings or another dataset.
         """
         if (self.root / "config.toml").is_file():
-            changes = _differences(self.config.model_dump(), config.model_dump())
+            changes = _differences(_plain(self.config), _plain(config))
             facts = self.read("run.json")
             if facts and self.locate(facts["dataset"]) != self.locate(dataset):
                 changes.append(f"dataset ({facts['dataset']} before, {dataset} now)")
@@ -275,6 +275,14 @@ def _processor() -> str:
         return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    """Settings as far as they matter to who continues: in step, any number of members is one."""
+    data = config.model_dump()
+    if config.train.update.mode == "sync":
+        del data["train"]["members"]
+    return data
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

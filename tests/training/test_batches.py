@@ -58,7 +58,7 @@ def test_shared_pixels_come_in_the_order_of_own_ones(dataset: Dataset) -> None:
 
 
 def ids(feed: Feed, seed: int, epoch: int, skip: int = 0) -> list[list[int]]:
-    return [labels.tolist() for _, labels in feed.epoch(seed, epoch, 7, skip)]
+    return [labels.tolist() for _, labels, _ in feed.epoch(seed, epoch, 7, skip)]
 
 
 def test_an_epoch_shows_every_item_once(feed: Feed) -> None:
@@ -80,14 +80,15 @@ def test_skipped_batches_are_the_first_ones(feed: Feed, skip: int) -> None:
 
 
 def test_pixels_belong_to_their_labels(feed: Feed, dataset: Dataset) -> None:
-    for pixels, labels in feed.epoch(0, 0, 7):
+    for pixels, labels, part in feed.epoch(0, 0, 7):
+        assert part is None
         assert pixels.dtype == torch.uint8
         expected = dataset.read(np.arange(0, len(dataset), 2)[labels.numpy()])
         assert (pixels.numpy() == expected).all()
 
 
 def test_once_goes_through_in_order(feed: Feed) -> None:
-    labels = [batch.tolist() for _, batch in feed.once(25)]
+    labels = [batch.tolist() for _, batch, _ in feed.once(25)]
     assert list(chain(*labels)) == list(range(60))
     assert [len(batch) for batch in labels] == [25, 25, 10]
 
@@ -98,7 +99,7 @@ def test_a_stream_mixes_classes_however_small_its_buffer(dataset: Dataset, image
     feed = open_feed(dataset, np.arange(len(dataset)), dataset.labels(), CPU, images * IMAGE_BYTES)
     assert isinstance(feed, StreamFeed)
     for epoch in range(3):
-        shares = [labels.float().mean().item() for _, labels in feed.epoch(0, epoch, 20)]
+        shares = [labels.float().mean().item() for _, labels, _ in feed.epoch(0, epoch, 20)]
         assert all(0.1 < share < 0.9 for share in shares)
 
 

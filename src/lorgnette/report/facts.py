@@ -161,6 +161,20 @@ class Epoch(Fact):
     images_per_second: float | None = None
 
 
+class Update(Fact):
+    """How several processes trained one network."""
+
+    mode: str
+    every: str | int = "batch"
+
+
+class Start(Fact):
+    """One start of such processes: the finished epochs, and the machines that they ran on."""
+
+    epoch: int
+    machines: tuple[str, ...] = ()
+
+
 class Training(Fact):
     """How the network was trained."""
 
@@ -171,6 +185,10 @@ class Training(Fact):
     device: str = ""
     precision: str = ""
     images: int = 0
+    members: int = 1
+    update: Update | None = None
+    starts: tuple[Start, ...] = ()
+    """Of a training by several processes: more than one where some of them died."""
 
 
 class Histogram(Fact):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lorgnette.report.facts import Evaluation, Facts, Measure
+    from lorgnette.report.facts import Evaluation, Facts, Measure, Training
 
 NONE = "–"
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -104,6 +104,25 @@ def size(bytes_: int) -> str:
             )
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def together(training: Training) -> str:
+    """That several processes trained one network, and whether some of them died."""
+    assert training.update is not None
+    ways = {
+        "sync": "in step, as one process would",
+        "periodic": "each by itself, their weights averaged",
+        "async": "each by itself, through a server",
+        "hogwild": "in one memory without locks",
+    }
+    way = ways.get(training.update.mode, training.update.mode)
+    machines = sorted({name for start in training.starts for name in start.machines})
+    on = f" on {count(len(machines), 'machine')}" if machines else ""
+    said = f"{count(training.members, 'process', 'processes')}{on} trained it {way}."
+    again = [f"after epoch {start.epoch}" for start in training.starts[1:]]
+    if again:
+        said += f" They were started again {listed(again)}, as some had died."
+    return said
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -9,11 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorgnette.config import Augment
+from lorgnette.training.feed import Part
 
 _PADDING = {"reflect": "reflection", "nearest": "border", "black": "zeros"}
 
 
-def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    settings: Augment,
+    generator: torch.Generator,
+    part: Part | None = None,
+) -> Tensor:
     """Change each image of a batch at random.
 
     Flips, rotation, translation and zoom are one affine map with one resampling; where there is
@@ -24,12 +30,22 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
         settings: what may change and by how much.
         generator: the source of randomness, on the CPU whatever the device of the images, so that
             every device draws the same.
+        part: where these images are in the batch that several processes share: random numbers are
+            drawn for the whole of it, so that an image is changed alike whoever has it.
 
     Returns:
         Float (N, C, H, W) in grey levels.
     """
+    whole = len(images) if part is None else part.whole
+
+    def own(drawn: Tensor) -> Tensor:
+        """What was drawn for these images, of what was drawn for all, (whole, ...)."""
+        return drawn if part is None else drawn[part.places]
+
+    if not len(images):
+        return images
     if settings.rotation or settings.translation or settings.zoom_in or settings.zoom_out:
-        theta = _affine(len(images), settings, generator, images.shape[2] / images.shape[3])
+        theta = own(_affine(whole, settings, generator, images.shape[2] / images.shape[3]))
         grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
         images = F.grid_sample(
             images,
@@ -39,16 +55,21 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
             align_corners=False,
         )
     else:
-        images = _flip(images, settings, generator)
+        signs = _signs(whole, settings, generator)
+        images = _flip(images, own(signs[0]), own(signs[1]))
     if settings.contrast:
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        factor = 1 + settings.contrast * _uniform(len(images), generator)
+        factor = 1 + settings.contrast * own(_uniform(whole, generator))
         images = (mean + (images - mean) * _column(factor, images)).clamp(0, 255)
     if settings.invert:
-        chosen = torch.rand(len(images), generator=generator) < settings.invert
+        chosen = own(torch.rand(whole, generator=generator)) < settings.invert
         images = torch.where(_column(chosen, images), 255 - images, images)
     if settings.cutout:
-        images = _cutout(images, settings.cutout, generator)
+        starts = [
+            own(torch.randint(0, size - edge + 1, (whole, 1), generator=generator))
+            for size, edge in _edges(images, settings.cutout)
+        ]
+        images = _cutout(images, settings.cutout, starts)
     return images
 
 
@@ -87,20 +108,25 @@ def _signs(n: int, settings: Augment, generator: torch.Generator) -> tuple[Tenso
     return signs[0], signs[1]
 
 
-def _flip(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    for signs, axis in zip(_signs(len(images), settings, generator), (3, 2), strict=True):
+def _flip(images: Tensor, sign_x: Tensor, sign_y: Tensor) -> Tensor:
+    for signs, axis in ((sign_x, 3), (sign_y, 2)):
         if (signs < 0).any():
             images = torch.where(_column(signs < 0, images), images.flip(axis), images)
     return images
 
 
-def _cutout(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Set a square of each image to the image's mean (DeVries & Taylor, 2017)."""
-    n, _, height, width = images.shape
-    edges = [max(1, round(share * size)) for size in (height, width)]
+def _edges(images: Tensor, share: float) -> list[tuple[int, int]]:
+    """Height and width of the images, each with the edge that a square of this share has there."""
+    return [(size, max(1, round(share * size))) for size in images.shape[2:]]
+
+
+def _cutout(images: Tensor, share: float, starts: list[Tensor]) -> Tensor:
+    """Set a square of each image to the image's mean (DeVries & Taylor, 2017).
+
+    `starts` are the top and the left edge of the squares, (N, 1) each.
+    """
     inside = []
-    for size, edge in zip((height, width), edges, strict=True):
-        start = torch.randint(0, size - edge + 1, (n, 1), generator=generator)
+    for (size, edge), start in zip(_edges(images, share), starts, strict=True):
         place = torch.arange(size)[None]
         inside.append((place >= start) & (place < start + edge))
     hole = (inside[0][:, :, None] & inside[1][:, None, :])[:, None].to(images.device)

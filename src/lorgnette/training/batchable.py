@@ -24,6 +24,8 @@ def obstacle(dataset: Dataset, config: Config) -> str | None:
     settings = config.train
     if settings.average:
         return "train.average keeps a second set of weights"
+    if settings.update.accumulate > 1:
+        return "train.update.accumulate adds up the gradients of several batches"
     network = _network(dataset, config)
     if any(True for _ in network.buffers()):
         return "batch normalisation keeps statistics of its own beside the weights"

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +18,12 @@ from torch import Tensor
 
 from lorgnette.dataset.store import Dataset
 from lorgnette.devices import Device
+from lorgnette.model import standardise
+from lorgnette.training.feed import Batch as Batch
+from lorgnette.training.feed import Cuttable
+from lorgnette.training.feed import Feed as Feed
+from lorgnette.training.feed import batch_sizes as batch_sizes
+from lorgnette.training.feed import steps_per_epoch as steps_per_epoch
 
 MIXED_SHARDS = 64
 """Shards whose images are mixed at least."""
@@ -26,45 +31,8 @@ MIXED_SHARDS = 64
 GATHERED_BYTES = 4 * 2**20
 """Items that are copied out of memory at once, in their shuffled order."""
 
-Batch = tuple[Tensor, Tensor]
-"""Uint8 (B, H, W, C) or float32 (B, F), and int64 class codes (B,), on the device."""
-
-
-class Feed(Protocol):
-    """The items of one part of a dataset, as batches."""
-
-    @property
-    def items(self) -> int:
-        """N."""
-        ...
-
-    @property
-    def ready(self) -> bool:
-        """Whether what it yields is standardised already."""
-        ...
-
-    def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of a training epoch in its shuffled order, the first `skip` left out."""
-        ...
-
-    def once(self, batch_size: int) -> Iterator[Batch]:
-        """All items in their given order."""
-        ...
-
-
-def steps_per_epoch(items: int, batch_size: int) -> int:
-    """The number of batches that an epoch is cut into, as equal as possible."""
-    return -(-items // batch_size)
-
-
-def batch_sizes(items: int, batch_size: int) -> NDArray[np.int64]:
-    """Sizes of the batches of an epoch: none above `batch_size`, none much smaller than another.
-
-    A short last batch would count each of its items more, and one of a single image breaks batch
-    normalisation.
-    """
-    steps = steps_per_epoch(items, batch_size)
-    return np.full(steps, items // steps) + (np.arange(steps) < items % steps)
+WHOLE = "all as one"
+"""The order of feeds that permute all items at once; see `Feed.order`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +56,33 @@ class MemoryFeed:
         """N."""
         return len(self.labels)
 
+    @property
+    def order(self) -> str:
+        """See `Feed.order`: one permutation of all items."""
+        return WHOLE
+
+    def steps(self, batch_size: int) -> int:
+        """See `Feed.steps`."""
+        return steps_per_epoch(self.items, batch_size)
+
+    def standardised(self, mean: Tensor, deviation: Tensor) -> MemoryFeed:
+        """See `Feed.standardised`."""
+        place = self.pixels.device
+        inputs = standardise(self.pixels, mean.to(place), deviation.to(place))
+        return replace(self, pixels=inputs, ready=True)
+
     def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
+        yield from self.cut(seed, epoch, batch_sizes(self.items, batch_size).tolist(), skip)
+
+    def cut(self, seed: int, epoch: int, sizes: list[int], skip: int = 0) -> Iterator[Batch]:
+        """See `Cuttable.cut`."""
         order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(self.items))
-        sizes = batch_sizes(self.items, batch_size).tolist()
         order = order.to(self.pixels.device)[sum(sizes[:skip]) :]
+        largest = max(sizes, default=1)
         sizes = sizes[skip:]
         # Small batches are picked several at a time: one call for each would cost more than it.
-        together = max(GATHERED_BYTES // max(batch_size * self.pixels[0].nbytes, 1), 1)
+        together = max(GATHERED_BYTES // max(largest * self.pixels[:1].nbytes, 1), 1)
         for first in range(0, len(sizes), together):
             parts = sizes[first : first + together]
             chosen, order = order[: sum(parts)], order[sum(parts) :]
@@ -113,7 +100,7 @@ class MemoryFeed:
             yield self._move(pixels, labels)
 
     def _move(self, pixels: Tensor, labels: Tensor) -> Batch:
-        return pixels.to(self.device.torch), labels.to(self.device.torch)
+        return Batch(pixels.to(self.device.torch), labels.to(self.device.torch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,16 +134,32 @@ class MappedFeed:
         """Never: what is mapped is what is stored."""
         return False
 
+    @property
+    def order(self) -> str:
+        """See `Feed.order`: that of `MemoryFeed`."""
+        return WHOLE
+
+    def steps(self, batch_size: int) -> int:
+        """See `Feed.steps`."""
+        return steps_per_epoch(self.items, batch_size)
+
+    def standardised(self, mean: Tensor, deviation: Tensor) -> MappedFeed:
+        """See `Feed.standardised`: images are standardised in each step."""
+        return self
+
     def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
-        order = np.random.default_rng([seed, epoch]).permutation(self.items)
-        sizes = batch_sizes(self.items, batch_size).tolist()
-        yield from self._batches(order[sum(sizes[:skip]) :], sizes[skip:])
+        yield from self.cut(seed, epoch, batch_sizes(self.items, batch_size).tolist(), skip)
 
     def once(self, batch_size: int) -> Iterator[Batch]:
         """See `Feed.once`."""
         order = np.arange(self.items)
         yield from self._batches(order, [len(part) for part in _pieces(order, batch_size)])
+
+    def cut(self, seed: int, epoch: int, sizes: list[int], skip: int = 0) -> Iterator[Batch]:
+        """See `Cuttable.cut`."""
+        order = np.random.default_rng([seed, epoch]).permutation(self.items)
+        yield from self._batches(order[sum(sizes[:skip]) :], sizes[skip:])
 
     def _batches(self, order: NDArray[np.int64], sizes: list[int]) -> Iterator[Batch]:
         most = max(GATHERED_BYTES // max(max(sizes, default=1) * self._item_bytes, 1), 1)
@@ -166,7 +169,7 @@ class MappedFeed:
             pixels = torch.from_numpy(self.dataset.read(self.rows[chosen], self.size))
             labels = torch.from_numpy(self.labels[chosen])
             for batch in zip(torch.split(pixels, parts), torch.split(labels, parts), strict=True):
-                yield batch[0].to(self.device.torch), batch[1].to(self.device.torch)
+                yield Batch(batch[0].to(self.device.torch), batch[1].to(self.device.torch))
 
     @property
     def _item_bytes(self) -> int:
@@ -212,11 +215,27 @@ class StreamFeed:
         """Never: what is read is what is stored."""
         return False
 
+    @property
+    def order(self) -> str:
+        """See `Feed.order`: so many shards are mixed at a time."""
+        return f"windows of {self._window} shards"
+
+    def steps(self, batch_size: int) -> int:
+        """See `Feed.steps`."""
+        return steps_per_epoch(self.items, batch_size)
+
+    def standardised(self, mean: Tensor, deviation: Tensor) -> StreamFeed:
+        """See `Feed.standardised`: what is not in memory is standardised in each step."""
+        return self
+
     def epoch(self, seed: int, epoch: int, batch_size: int, skip: int = 0) -> Iterator[Batch]:
         """See `Feed.epoch`."""
-        sizes = batch_sizes(self.items, batch_size)
-        orders = self._shuffled(seed, epoch, int(sizes[:skip].sum()))
-        yield from self._batches(orders, sizes[skip:].tolist())
+        yield from self.cut(seed, epoch, batch_sizes(self.items, batch_size).tolist(), skip)
+
+    def cut(self, seed: int, epoch: int, sizes: list[int], skip: int = 0) -> Iterator[Batch]:
+        """See `Cuttable.cut`."""
+        orders = self._shuffled(seed, epoch, sum(sizes[:skip]))
+        yield from self._batches(orders, sizes[skip:])
 
     def once(self, batch_size: int) -> Iterator[Batch]:
         """See `Feed.once`."""
@@ -234,15 +253,24 @@ class StreamFeed:
         """Items that half the budget holds: one half is trained on while the other is read."""
         return max(self.budget // 2 // self.dataset.item_bytes(self.size), 1)
 
+    @property
+    def _bounds(self) -> NDArray[np.int64]:
+        """Where the rows of each shard begin, and after the last the end; (shards + 1,)."""
+        return np.searchsorted(self.rows, self.dataset.offsets)
+
+    @property
+    def _window(self) -> int:
+        """Shards that are mixed at a time."""
+        return max(MIXED_SHARDS, self._most // max(int(np.diff(self._bounds).max()), 1))
+
     def _shuffled(self, seed: int, epoch: int, skip: int) -> Iterator[NDArray[np.int64]]:
         """Places in `rows` in the order of an epoch, in parts that half the budget holds.
 
         The first `skip` items are left out, without reading them.
         """
         shards = np.random.default_rng([seed, epoch]).permutation(len(self.dataset.info.shards))
-        bounds = np.searchsorted(self.rows, self.dataset.offsets)
+        bounds, window = self._bounds, self._window
         held = np.diff(bounds)
-        window = max(MIXED_SHARDS, self._most // max(int(held.max()), 1))
         for start in range(0, len(shards), window):
             chosen = shards[start : start + window]
             if skip >= held[chosen].sum():
@@ -257,7 +285,7 @@ class StreamFeed:
         """Batches of these sizes over all parts in turn; the next part is read ahead."""
         pixels, labels = torch.empty(0), torch.empty(0)
         wanted = iter(sizes)
-        size = next(wanted, 0)
+        size = next(wanted, None)
         with ThreadPoolExecutor(1) as pool:
             coming = [pool.submit(self._read, order) for order in islice(orders, 1)]
             while coming:
@@ -269,15 +297,16 @@ class StreamFeed:
                 pixels, labels = read_pixels, read_labels
                 del read_pixels, read_labels
                 start = 0
-                while size and start + size <= len(labels):
+                while size is not None and start + size <= len(labels):
                     chosen = slice(start, start + size)
-                    yield pixels[chosen].to(self.device.torch), labels[chosen].to(self.device.torch)
+                    place = self.device.torch
+                    yield Batch(pixels[chosen].to(place), labels[chosen].to(place))
                     start += size
-                    size = next(wanted, 0)
+                    size = next(wanted, None)
                 # A copy, so that what was handed out does not keep the whole part in memory.
                 pixels, labels = pixels[start:].clone(), labels[start:].clone()
 
-    def _read(self, places: NDArray[np.int64]) -> Batch:
+    def _read(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         pixels = self.dataset.read(self.rows[places], self.size)
         return torch.from_numpy(pixels), torch.from_numpy(self.labels[places])
 
@@ -290,7 +319,7 @@ def open_feed(
     budget: int,
     size: int | None = None,
     mapped: bool = False,
-) -> Feed:
+) -> Cuttable:
     """Some items of a dataset as a feed: in memory where their pixels fit a budget.
 
     Args:

@@ -3,6 +3,10 @@
 One safetensors file, written whole or not at all: weights, optimizer state, averaged weights as
 tensors, and counters and history as JSON in its header. Random numbers need no state, because every
 step seeds its own.
+
+Members of a gang whose optimizers, or weights, are their own write a file each under a name that
+says where the training is, all of them before member 0 writes the one that counts: whenever it is
+killed, the files of all members at that place are there.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ from torch import Tensor, nn
 from lorgnette.errors import TrainingError
 from lorgnette.rundir import Run
 from lorgnette.training.optimizers import WeightAverage
+from lorgnette.training.updates.base import Way
 
 LAST = "checkpoints/last.safetensors"
 BEST = "checkpoints/best.safetensors"
+FOLDER = "checkpoints"
 
 
 @dataclass
@@ -36,6 +42,7 @@ class Progress:
         best: the best value of the monitored metric; None before the first epoch.
         best_epoch: its epoch, from 1.
         history: one line of metrics per finished epoch.
+        order: what the order of the epoch under way depends on, beside the seed; see `Feed.order`.
     """
 
     epoch: int = 0
@@ -45,6 +52,74 @@ class Progress:
     best: float | None = None
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    order: str = ""
+
+    def said(self, epochs: int) -> str:
+        """Where it is, of so many epochs, for people."""
+        if not self.history:
+            return f"epoch 1/{epochs}"
+        accuracy = self.history[-1]["val_accuracy"]
+        return f"epoch {min(self.epoch + 1, epochs)}/{epochs}, validation accuracy {accuracy:.4f}"
+
+    def begin_epoch_again(self) -> None:
+        """Forget the steps of the epoch under way."""
+        self.step, self.sums, self.seconds = 0, [0.0, 0.0, 0.0], 0.0
+
+
+class Checkpoints:
+    """The checkpoints of one process of a training.
+
+    Attributes:
+        run: where they are.
+        way: of updating; says what is this process's own.
+        state: network, optimizer and average, which a checkpoint is of.
+        kept: this process's own file at the place where all may continue.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        way: Way,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None,
+    ) -> None:
+        self.run, self.way = run, way
+        self.state = (network, optimizer, average)
+        self.kept = ""
+
+    def load(self) -> Progress | None:
+        """Restore the last checkpoint, in place; None if there is none.
+
+        A member's own state at another place of the training is not used: it goes on with that of
+        member 0.
+        """
+        found = load_checkpoint(self.run, *self.state)
+        if found and self.way.own_state and self.way.rank:
+            self.kept = _member_file(self.way.rank, found)
+            load_checkpoint(self.run, *self.state, self.kept)
+        return found
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint: what is a member's own before the one by which all continue."""
+        run, rank = self.run, self.way.rank
+        if self.way.own_state:
+            before, self.kept = self.kept, _member_file(rank, progress)
+            if rank:
+                save_checkpoint(run, progress, *self.state, self.kept)
+            self.way.meet("the checkpoints of all members")
+            # Member 0 has written the last checkpoint, and may be killed before it writes this one.
+            for name in run.storage.names(FOLDER) if rank else ():
+                path = f"{FOLDER}/{name}"
+                if name.startswith(f"member-{rank}-") and path not in (before, self.kept):
+                    run.storage.remove(path)
+        if not rank:
+            save_checkpoint(run, progress, *self.state)
+
+
+def _member_file(rank: int, progress: Progress) -> str:
+    """Where a member keeps what is its own at a place of the training."""
+    return f"{FOLDER}/member-{rank}-{progress.epoch}-{progress.step}.safetensors"
 
 
 def save_checkpoint(
@@ -53,8 +128,9 @@ def save_checkpoint(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
+    name: str = LAST,
 ) -> None:
-    """Write `checkpoints/last.safetensors`."""
+    """Write `checkpoints/last.safetensors`, or another file."""
     tensors: dict[str, Tensor] = {}
     for key, value in network.state_dict().items():
         tensors[f"network.{key}"] = value
@@ -66,7 +142,7 @@ def save_checkpoint(
         for key, value in average.state.items():
             tensors[f"average.{key}"] = value
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    run.storage.write(LAST, save(plain, {"progress": json.dumps(asdict(progress))}))
+    run.storage.write(name, save(plain, {"progress": json.dumps(asdict(progress))}))
 
 
 def load_checkpoint(
@@ -74,13 +150,14 @@ def load_checkpoint(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
+    name: str = LAST,
 ) -> Progress | None:
     """Restore what `save_checkpoint` wrote, in place; None if nothing was.
 
     Raises:
         TrainingError: the checkpoint is damaged or of another network.
     """
-    path = run.root / LAST
+    path = run.root / name
     if not path.is_file():
         return None
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}, "average": {}}

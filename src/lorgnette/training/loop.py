@@ -3,6 +3,9 @@
 B images of C channels and H × W pixels make a batch. Every step draws its random numbers from a
 seed of its own, made from the run's seed and the step's number, so that nothing but counters has
 to be stored to go on in the middle of an epoch.
+
+Where several processes train one network, each runs this loop, and what they do together is behind
+`self.way`; see `lorgnette.training.updates.base.Way`.
 """
 
 from __future__ import annotations
@@ -10,10 +13,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 from lorgnette.config import Config, TrainConfig
 from lorgnette.dataset.split import Split
 from lorgnette.dataset.store import Dataset
-from lorgnette.devices import Device, choose
+from lorgnette.devices import Device
 from lorgnette.errors import TrainingError
 from lorgnette.memory import kept_memory
 from lorgnette.model import Model, ModelSpec, as_input, standardise, weights
@@ -31,15 +34,27 @@ from lorgnette.models import build, count_parameters, penalised_layers, penalty_
 from lorgnette.progress import Meter, progress, say
 from lorgnette.rundir import Run
 from lorgnette.training.augment import augment
-from lorgnette.training.batches import Feed, MemoryFeed, open_feed, steps_per_epoch
-from lorgnette.training.checkpoint import BEST, Progress, load_checkpoint, save_checkpoint
-from lorgnette.training.losses import item_losses, predicted
+from lorgnette.training.batches import open_feed
+from lorgnette.training.budget import default_epochs as default_epochs
+from lorgnette.training.budget import memory_budget as memory_budget
+from lorgnette.training.budget import out_of_memory
+from lorgnette.training.checkpoint import BEST, Checkpoints, Progress
+from lorgnette.training.feed import Batch, Feed
+from lorgnette.training.losses import (
+    Answers,
+    balanced_weights,
+    item_losses,
+    not_a_number,
+    predicted,
+    tally,
+)
 from lorgnette.training.optimizers import WeightAverage, build_optimizer, rate_factor
 from lorgnette.training.spec import model_spec, training_device
+from lorgnette.training.updates.alone import Alone
+from lorgnette.training.updates.base import Parts, Way
 
 EVALUATION_BATCH = 256
 LOSS_CHECK_STEPS = 50
-SEEN_BY_DEFAULT = 22_000
 
 Watcher = Callable[[dict[str, Any]], None]
 """Is given the metrics of an epoch, after its checkpoint; may raise to end the training."""
@@ -55,9 +70,11 @@ def train(
     watch: Watcher | None = None,
     mapped: bool = False,
 ) -> Model:
-    """Train the network of a configuration and leave the best weights in a run.
+    """Train the network of a configuration in this process and leave the best weights in a run.
 
-    Started again after a kill it continues from its last checkpoint and ends with the same figures.
+    In this process alone, however many members the configuration names; `training.gang.train_gang`
+    trains with several. Started again after a kill it continues from its last checkpoint and ends
+    with the same figures.
 
     Args:
         dataset: pixels and labels.
@@ -77,18 +94,13 @@ def train(
     """
     settings = config.train
     device = training_device(dataset, config)
-    torch.backends.cudnn.deterministic = True
     rows = split.indices("train")
     labels = run.settle(dataset) if labels is None else labels
-    epochs = settings.epochs or default_epochs(len(rows))
     spec = model_spec(dataset, rows, config)
-    torch.manual_seed(config.seed)
-    network = device.place(build(config.model, spec.input_shape, len(spec.classes)))
-    trainer = Trainer(settings, epochs, config.seed, spec, network, device, run)
-    trainer.weigh_classes(labels[rows])
+    trainer = Trainer.of(spec, config, labels[rows], device, run, Alone())
     trainer.watch = watch
     budget = memory_budget(settings, device)
-    try:
+    with out_of_memory(settings):
         feed = partial(
             open_feed, dataset, device=device, budget=budget, size=spec.size or None, mapped=mapped
         )
@@ -96,27 +108,7 @@ def train(
         train_feed, val_feed = feed(rows, labels[rows]), feed(val_rows, labels[val_rows])
         with kept_memory():
             stopped = trainer.fit(trainer.prepared(train_feed), trainer.prepared(val_feed))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingError(_no_memory(settings)) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "out of memory" in str(error).lower():
-            raise TrainingError(_no_memory(settings)) from error
-        raise
-    model = trainer.best_model()
-    model.save(run.storage)
-    run.note(
-        training={
-            "parameters": count_parameters(network),
-            "epochs": trainer.progress.epoch,
-            "best_epoch": trainer.kept_epoch,
-            "stopped": stopped,
-            "device": device.name,
-            "precision": device.precision,
-            "images": len(rows),
-            "normalization": {"mean": list(spec.mean), "deviation": list(spec.deviation)},
-        }
-    )
-    return model
+    return trainer.finish(stopped, len(rows))
 
 
 @dataclass(eq=False)
@@ -130,7 +122,36 @@ class Trainer:
     network: nn.Module
     device: Device
     run: Run
+    way: Way = field(default_factory=Alone)
     watch: Watcher | None = field(default=None, init=False)
+
+    @classmethod
+    def of(
+        cls,
+        spec: ModelSpec,
+        config: Config,
+        labels: NDArray[np.int32],
+        device: Device,
+        run: Run,
+        way: Way,
+    ) -> Self:
+        """A fresh network in training, or the one of the run's checkpoint.
+
+        Args:
+            spec: what the model will be.
+            config: how it is trained, and the seed.
+            labels: of all items of the training part, (N,).
+            device: where it computes.
+            run: where checkpoints and the model go.
+            way: of updating.
+        """
+        torch.backends.cudnn.deterministic = True
+        torch.manual_seed(config.seed)
+        network = device.place(build(config.model, spec.input_shape, len(spec.classes)))
+        epochs = config.train.epochs or default_epochs(len(labels))
+        trainer = cls(config.train, epochs, config.seed, spec, network, device, run, way)
+        trainer.weigh_classes(labels)
+        return trainer
 
     def __post_init__(self) -> None:
         """Make the optimizer and take up the last checkpoint if there is one."""
@@ -141,7 +162,10 @@ class Trainer:
         self.penalised = penalised_layers(self.network)
         self.mean = torch.tensor(self.spec.mean, device=self.device.torch)
         self.deviation = torch.tensor(self.spec.deviation, device=self.device.torch)
-        found = load_checkpoint(self.run, self.network, self.optimizer, self.average)
+        self.checkpoints = Checkpoints(
+            self.run, self.way, self.network, self.optimizer, self.average
+        )
+        found = self.checkpoints.load()
         self.progress = found or Progress()
         if found:
             within = f" and {found.step} steps" if found.step else ""
@@ -150,22 +174,23 @@ class Trainer:
     def weigh_classes(self, labels: NDArray[np.int32]) -> None:
         """Set the weight of each class in the loss: N / (K * count), if that was asked for."""
         if self.settings.class_weights == "balanced":
-            counts = np.bincount(labels, minlength=len(self.spec.classes))
-            balanced = len(labels) / (len(counts) * np.maximum(counts, 1))
-            self.class_weights = torch.tensor(balanced, dtype=torch.float32).to(self.device.torch)
+            balanced = balanced_weights(labels, len(self.spec.classes))
+            self.class_weights = balanced.to(self.device.torch)
 
     def prepared(self, feed: Feed) -> Feed:
         """Vectors in memory are standardised once and not in every step."""
-        if isinstance(feed, MemoryFeed) and self.spec.features:
-            device = feed.pixels.device
-            inputs = standardise(feed.pixels, self.mean.to(device), self.deviation.to(device))
-            return replace(feed, pixels=inputs, ready=True)
-        return feed
+        return feed.standardised(self.mean, self.deviation) if self.spec.features else feed
 
     def fit(self, train_feed: Feed, val_feed: Feed) -> str:
         """Train epoch by epoch; returns why it ended."""
         now = self.progress
-        per_epoch = steps_per_epoch(train_feed.items, self.settings.batch_size)
+        per_epoch = train_feed.steps(self.settings.batch_size)
+        if now.step and now.order not in ("", train_feed.order):
+            now.begin_epoch_again()  # what is left of it cannot be told in another order
+        now.order = train_feed.order
+        rate = partial(self._rate, per_epoch=per_epoch)
+        step = now.epoch * per_epoch + now.step
+        self.way.join(Parts(self.network, self.optimizer, self.average, rate, step))
         done = (now.epoch * per_epoch + now.step) * self.settings.batch_size
         total = self.epochs * train_feed.items
         if self.watch is not None:
@@ -185,60 +210,83 @@ class Trainer:
         """One pass over the training part, from where the checkpoint left it."""
         now, settings = self.progress, self.settings
         self.network.train()
-        sums = torch.tensor(now.sums, dtype=torch.float64, device=self.device.torch)
+        self.way.begin_epoch(now.epoch)
+        past = [0.0, 0.0, 0.0] if self.way.rank else now.sums
+        sums = torch.tensor(past, dtype=torch.float64, device=self.device.torch)
         waiting: list[Answers] = []
-        note = self._note()
-        started = saved = time.perf_counter()
-        before = now.seconds
+        note = now.said(self.epochs)
+        started = saved = time.perf_counter() - now.seconds
         batches = feed.epoch(self.seed, now.epoch, settings.batch_size, skip=now.step)
-        for items, labels in batches:  # uint8 (B, H, W, C) or float32 (B, F), int64 (B,)
-            step = now.epoch * per_epoch + now.step
-            waiting.append(self._step(items, labels, step, per_epoch, feed.ready))
+        for batch in batches:
+            waiting.append(self._step(batch, per_epoch, feed.ready))
             now.step += 1
-            meter.advance(len(labels), note=note)
+            meter.advance(self.way.shown(batch), note=note)
             if now.step % LOSS_CHECK_STEPS == 0:
-                sums += _tally(waiting)
+                sums += tally(waiting)
                 waiting.clear()
-                self._check(sums)
                 clock = time.perf_counter()
-                if clock - saved > 60 * settings.checkpoint_minutes and now.step < per_epoch:
-                    now.sums, now.seconds = sums.tolist(), before + clock - started
+                due = clock - saved > 60 * settings.checkpoint_minutes and now.step < per_epoch
+                whole = now.step % settings.update.accumulate == 0
+                totals, save = self.way.glance(sums, due and whole)
+                self._check(totals)
+                if save:
+                    now.sums, now.seconds = totals.tolist(), clock - started
                     self._save()
                     saved = clock
         if waiting:
-            sums += _tally(waiting)
+            sums += tally(waiting)
+        self.way.end_epoch(lambda images: meter.advance(images, note=note))
+        sums = self.way.total(sums)
         self._check(sums)
-        now.sums, now.seconds = sums.tolist(), before + time.perf_counter() - started
+        now.sums, now.seconds = sums.tolist(), time.perf_counter() - started
 
-    def _step(
-        self, items: Tensor, labels: Tensor, step: int, per_epoch: int, ready: bool
-    ) -> Answers:
-        """One update of the weights; returns what the network answered before it."""
-        settings = self.settings
-        seed = int(np.random.SeedSequence([self.seed, step]).generate_state(1, np.uint64)[0] >> 1)
+    def _step(self, batch: Batch, per_epoch: int, ready: bool) -> Answers:
+        """Learn a batch; returns what the network answered before it."""
+        settings, labels, now = self.settings, batch.labels, self.progress
+        step = now.epoch * per_epoch + now.step
+        entropy = np.random.SeedSequence([self.seed, step, *self.way.draws])
+        seed = int(entropy.generate_state(1, np.uint64)[0] >> 1)
         self.device.seed(seed)  # dropout
-        factor = rate_factor(settings.schedule, step, self.epochs * per_epoch, per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.optimizer.lr * factor
-        inputs = as_input(items)
+            group["lr"] = self._rate(step, per_epoch)
+        inputs = as_input(batch.items)
         if inputs.ndim == 4:  # (B, C, H, W), channels last in memory
-            inputs = augment(inputs, settings.augment, torch.Generator().manual_seed(seed))
+            generator = torch.Generator().manual_seed(seed)
+            inputs = augment(inputs, settings.augment, generator, batch.part)
         inputs = inputs if ready else standardise(inputs, self.mean, self.deviation)
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with self.device.autocast():
-            logits = self.network(inputs)
-        losses = item_losses(logits.float(), labels, settings.label_smoothing)
-        if self.class_weights is not None:
-            losses = losses * self.class_weights[labels]
-        loss = losses.mean()
-        extra = penalty_of(self.penalised)
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.network, step)
+        added = settings.update.accumulate  # batches whose gradients make a step
+        first = now.step % added == 0
+        last = (now.step + 1) % added == 0 or now.step + 1 == per_epoch
+        with self.way.computing(batch.part, last):
+            with self.device.autocast():
+                logits = self.way.forward(self.network, inputs)
+            losses = item_losses(logits.float(), labels, settings.label_smoothing)
+            if self.class_weights is not None:
+                losses = losses * self.class_weights[labels]
+            loss = self.way.loss(losses, batch.part)
+            extra = penalty_of(self.penalised)
+            loss = loss if extra is None else loss + extra
+            if first:
+                self.optimizer.zero_grad(set_to_none=True)
+                self.gathered = 0
+            self.gathered += batch.whole
+            (loss if added == 1 else loss * batch.whole).backward()  # type: ignore[no-untyped-call]
+        if last:
+            if added > 1:  # the mean over the images of all these batches
+                grads = [p.grad for p in self.network.parameters() if p.grad is not None]
+                torch._foreach_div_(grads, float(self.gathered))
+            moved = self.way.apply(self.optimizer)
+            if moved and self.average is not None:
+                steps = -(-per_epoch // added)
+                self.average.update(self.network, now.epoch * steps + now.step // added)
         return Answers(losses.detach(), logits.detach(), labels)
+
+    def _rate(self, step: float, per_epoch: int) -> float:
+        """The learning rate at a step, from 0."""
+        settings, steps = self.settings, self.epochs * per_epoch
+        return settings.optimizer.lr * rate_factor(settings.schedule, step, steps, per_epoch)
 
     @torch.inference_mode()
     def _evaluate(self, feed: Feed) -> tuple[float, float]:
@@ -246,15 +294,23 @@ class Trainer:
         network = self._averaged() if self.average else self.network
         network.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device.torch)
-        for items, labels in feed.once(EVALUATION_BATCH):
+        count = 0
+        for items, labels, _ in feed.once(EVALUATION_BATCH):
             inputs = as_input(items)
             inputs = inputs if feed.ready else standardise(inputs, self.mean, self.deviation)
             with self.device.autocast():
                 logits = network(inputs)
             losses = item_losses(logits.float(), labels, 0.0)
             sums += torch.stack([losses.sum(), (predicted(logits) == labels).sum()])
-        loss, correct = (sums / feed.items).tolist()
-        return loss, correct
+            count += len(labels)
+        loss, correct, seen = self.way.total(torch.cat([sums, sums.new_tensor([count])])).tolist()
+        if seen != feed.items:
+            raise TrainingError(
+                f"Each of the {feed.items:,} validation items counts once, and the members of the "
+                f"training counted {seen:,.0f}: the dataset has changed since it began; prepare it "
+                "again and train in another --out."
+            )
+        return loss / seen, correct / seen
 
     def _finish_epoch(self, items: int, validation: tuple[float, float]) -> None:
         """Note the epoch's figures, keep its weights if they are the best, write a checkpoint."""
@@ -277,11 +333,14 @@ class Trainer:
         if math.isfinite(value) and (now.best is None or sign * value > sign * now.best):
             now.best, now.best_epoch = value, now.epoch
             # Before the checkpoint that says so: killed in between, this epoch is done again.
-            self.run.storage.write(BEST, weights(self._averaged()))
+            if not self.way.rank:
+                self.run.storage.write(BEST, weights(self._averaged()))
         self._save()
 
     def _save(self) -> None:
-        save_checkpoint(self.run, self.progress, self.network, self.optimizer, self.average)
+        self.checkpoints.save(self.progress)
+        if self.way.rank:
+            return
         lines = "".join(json.dumps(line) + "\n" for line in self.progress.history)
         self.run.storage.write("metrics.jsonl", lines.encode())
 
@@ -308,62 +367,34 @@ class Trainer:
             network.load_state_dict(load(self.run.storage.read(BEST)))
         return Model.of(self.spec, network, self.device)
 
+    def finish(self, stopped: str, images: int, **more: Any) -> Model:
+        """Leave the best model in the run, and what is to be known of its training.
+
+        Args:
+            stopped: why it ended.
+            images: items of the training part.
+            more: facts to note beside the usual ones.
+        """
+        model = self.best_model()
+        model.save(self.run.storage)
+        facts = {
+            "parameters": count_parameters(self.network),
+            "epochs": self.progress.epoch,
+            "best_epoch": self.kept_epoch,
+            "stopped": stopped,
+            "device": self.device.name,
+            "precision": self.device.precision,
+            "images": images,
+            "normalization": {"mean": list(self.spec.mean), "deviation": list(self.spec.deviation)},
+        }
+        self.run.note(training={**facts, **more})
+        return model
+
     def _patience_is_over(self) -> bool:
         patience = self.settings.stopping.patience
         return bool(patience and self.progress.epoch - self.progress.best_epoch >= patience)
 
-    def _note(self) -> str:
-        if not self.progress.history:
-            return f"epoch 1/{self.epochs}"
-        last = self.progress.history[-1]
-        now = min(self.progress.epoch + 1, self.epochs)
-        return f"epoch {now}/{self.epochs}, validation accuracy {last['val_accuracy']:.4f}"
-
     def _check(self, sums: Tensor) -> None:
         if not math.isfinite(float(sums[0])):
-            kept = self.progress.best_epoch
-            rescue = f"the best epoch so far ({kept}) is in {BEST}" if kept else "nothing was kept"
-            raise TrainingError(
-                f"The training loss is not a number any more in epoch {self.progress.epoch + 1} "
-                f"({rescue}): lower the learning rate (--set train.optimizer.lr="
-                f"{self.settings.optimizer.lr / 10:g}) or use --set train.precision=float32."
-            )
-
-
-class Answers(NamedTuple):
-    """What a network answered to a batch: losses (B,), logits (B, 1) or (B, K), labels (B,)."""
-
-    losses: Tensor
-    logits: Tensor
-    labels: Tensor
-
-
-def _tally(answers: Sequence[Answers]) -> Tensor:
-    """Loss sum, correct and count over batches, (3,).
-
-    Some steps at a time: done in each, it took a fifth of the step of a small network.
-    """
-    losses, logits, labels = (torch.cat(parts) for parts in zip(*answers, strict=True))
-    correct = (predicted(logits) == labels).sum().double()
-    count = torch.tensor(float(len(labels)), dtype=torch.float64, device=losses.device)
-    return torch.stack([losses.sum(dtype=torch.float64), correct, count])
-
-
-def default_epochs(items: int) -> int:
-    """Enough passes to see 22,000 images, but not less than 12 passes nor more than 100."""
-    return min(max(-(-SEEN_BY_DEFAULT // items), 12), 100)
-
-
-def memory_budget(settings: TrainConfig, device: Device) -> int:
-    """Bytes of pixels that may be held in memory."""
-    if settings.memory_gib is not None:
-        return int(settings.memory_gib * 2**30)
-    return choose("cpu").free_bytes() // 2
-
-
-def _no_memory(settings: TrainConfig) -> str:
-    return (
-        f"Memory ran out in training (batches of {settings.batch_size}); checkpoints stay: use "
-        f"smaller batches (--set train.batch_size={max(settings.batch_size // 2, 1)}) or hold "
-        "fewer pixels in memory (--set train.memory_gib=1)."
-    )
+            lr = self.settings.optimizer.lr
+            raise not_a_number(self.progress.epoch + 1, self.progress.best_epoch, lr)

@@ -72,12 +72,12 @@ class _KerasEpsilon:
             group["eps"] = keras_epsilon(self.epsilon, self.beta2, done + 1)
 
 
-def rate_factor(settings: ScheduleConfig, step: int, steps: int, epoch_steps: int) -> float:
+def rate_factor(settings: ScheduleConfig, step: float, steps: int, epoch_steps: int) -> float:
     """What the learning rate is multiplied by at a step.
 
     Args:
         settings: the schedule.
-        step: the step, from 0.
+        step: the step, from 0; may have a fraction.
         steps: how many steps the training has.
         epoch_steps: how many steps an epoch has.
 
