@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         train,
         tune,
     )
-    from lorgnette.config import Config, PrepareConfig, SourceConfig
+    from lorgnette.config import Config, EngineConfig, PrepareConfig, SourceConfig
     from lorgnette.dataset.store import Dataset
     from lorgnette.errors import LorgnetteError
     from lorgnette.predictions import Predictions
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "Dataset",
+    "EngineConfig",
     "LorgnetteError",
     "Predictions",
     "PrepareConfig",
@@ -53,6 +54,7 @@ __all__ = [
 _HOMES = {
     "Config": "config:Config",
     "Dataset": "dataset.store:Dataset",
+    "EngineConfig": "config:EngineConfig",
     "LorgnetteError": "errors:LorgnetteError",
     "Predictions": "predictions:Predictions",
     "PrepareConfig": "config:PrepareConfig",

@@ -52,20 +52,34 @@ def run(
 
 
 def prepare(
-    source: Location | SourceConfig,
+    source: Any,
     out: Location,
     settings: PrepareConfig | None = None,
     *,
     workers: int | None = None,
+    engine: EngineConfig | None = None,
     overwrite: bool = False,
 ) -> Dataset:
-    """Read every image once and store it small; see `lorgnette.dataset.prepare.prepare`."""
+    """Read every image once and store it small; see `lorgnette.dataset.prepare.prepare`.
+
+    Args:
+        source: a folder or a table, a full description, or a frame of Spark or Ray (whose columns
+            go by their usual names; `lorgnette.frames.prepare` takes others).
+        out: the dataset's directory or URL.
+        settings: sizes, colour, fit.
+        workers: processes of this machine; one per processor if not given.
+        engine: where work runs, in place of this machine.
+        overwrite: remove a dataset that is already in `out`.
+    """
+    from lorgnette import frames
     from lorgnette.dataset.prepare import prepare as make
     from lorgnette.engines import open_engine
 
-    engine = open_engine(EngineConfig(workers=workers))
+    if frames.is_frame(source):
+        return frames.prepare(source, out, settings=settings, engine=engine, overwrite=overwrite)
+    where = open_engine(engine or EngineConfig(workers=workers))
     return make(
-        _source(source), os.fspath(out), settings or PrepareConfig(), engine, overwrite=overwrite
+        _source(source), os.fspath(out), settings or PrepareConfig(), where, overwrite=overwrite
     )
 
 
@@ -81,6 +95,25 @@ def train(
 
     location = dataset.location if isinstance(dataset, Dataset) else os.fspath(dataset)
     return pipeline.train(location, config or load(), os.fspath(out), overwrite=overwrite)
+
+
+def audit(
+    dataset: Location | Dataset,
+    out: Location | None = None,
+    config: Config | None = None,
+    *,
+    rules: Sequence[str] = (),
+    overwrite: bool = False,
+) -> tuple[Run, dict[str, Any]]:
+    """Judge the labels of a prepared dataset and apply rules; see `lorgnette.pipeline.audit`.
+
+    Not a name of the package itself: there `lorgnette.audit` is the subpackage.
+    """
+    from lorgnette import pipeline
+
+    location = dataset.location if isinstance(dataset, Dataset) else os.fspath(dataset)
+    place = None if out is None else os.fspath(out)
+    return pipeline.audit(location, config or load(), place, rules=rules, overwrite=overwrite)
 
 
 def crossval(
@@ -221,6 +254,7 @@ def predict(
     *,
     source: SourceConfig | None = None,
     workers: int | None = None,
+    engine: EngineConfig | None = None,
     lines: Iterable[str] = (),
 ) -> Iterator[pa.Table]:
     """Predict the class of image files; see `lorgnette.serving.predict.predict`.
@@ -236,7 +270,7 @@ def predict(
     yield from stream(
         load_model(opened),
         [os.fspath(each) for each in given],
-        open_engine(EngineConfig(workers=workers)),
+        open_engine(engine or EngineConfig(workers=workers)),
         source=source,
         lines=lines,
         pixel_limit=opened.config.prepare.pixel_limit,

@@ -11,9 +11,11 @@ from rich.console import Console
 from lorgnette import resolve
 from lorgnette.cli.app import app
 from lorgnette.cli.options import (
+    Address,
     Debug,
     Engine,
     Json,
+    Master,
     Overwrite,
     Quiet,
     Recipe,
@@ -21,6 +23,7 @@ from lorgnette.cli.options import (
     Set,
     Who,
     Workers,
+    engine_settings,
     name_of_user,
 )
 
@@ -52,6 +55,8 @@ def audit(
     seed: Seed = None,
     who: Who = None,
     engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -67,7 +72,7 @@ def audit(
     resolved = resolve.load(
         recipe,
         settings or (),
-        {"seed": seed, "engine.name": engine, "engine.workers": workers},
+        {"seed": seed, **engine_settings(engine, workers, master, address)},
     )
     run, facts = pipeline.audit(
         dataset,

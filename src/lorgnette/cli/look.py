@@ -11,16 +11,19 @@ from rich.console import Console
 from lorgnette import resolve
 from lorgnette.cli.app import app
 from lorgnette.cli.options import (
+    Address,
     Debug,
     Engine,
     Epochs,
     Json,
+    Master,
     Overwrite,
     Quiet,
     Recipe,
     Seed,
     Set,
     Workers,
+    engine_settings,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ def crossval(
     ] = "auto",
     seed: Seed = None,
     engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -57,8 +62,7 @@ def crossval(
         {
             "train.epochs": epochs,
             "seed": seed,
-            "engine.name": engine,
-            "engine.workers": workers,
+            **engine_settings(engine, workers, master, address),
         },
     )
     done, found = pipeline.crossval(
@@ -96,26 +100,29 @@ def inspect(
         int | None, typer.Option(help="The most points of a projection; random ones, if more.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Fixes the sample and the projections.")] = 0,
+    engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Look at a dataset: counts, balance, means of classes, PCA and t-SNE."""
-    from lorgnette.config import EngineConfig
     from lorgnette.dataset.store import Dataset
     from lorgnette.engines import open_engine
     from lorgnette.report import terminal
     from lorgnette.report.inspect import SAMPLE
     from lorgnette.report.inspect import inspect as look
 
+    where = resolve.load(overrides=engine_settings(engine, workers, master, address)).engine
     facts = look(
         Dataset.load(dataset),
         out,
         run=run,
         sample=SAMPLE if sample is None else sample,
         seed=seed,
-        engine=open_engine(EngineConfig(workers=workers)),
+        engine=open_engine(where),
     )
     if as_json:
         print(facts.model_dump_json())

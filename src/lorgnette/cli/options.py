@@ -37,7 +37,15 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Begin again, whatever is in the output directory.")
 ]
 Workers = Annotated[int | None, typer.Option(help="Processes; default: one per processor.")]
-Engine = Annotated[str | None, typer.Option(help="Where work runs: local.")]
+Engine = Annotated[str | None, typer.Option(help="Where work runs: local, spark or ray.")]
+Master = Annotated[
+    str | None, typer.Option(help="Spark's master, such as spark://HOST:7077 or yarn.")
+]
+Address = Annotated[str | None, typer.Option(help="Ray's address, such as HOST:6379 or auto.")]
+Members = Annotated[
+    int | None,
+    typer.Option(help="Short for --set train.members=N: processes that train one network."),
+]
 Size = Annotated[
     str | None, typer.Option(help="Edge length in pixels; several as 64,128 (the first is used).")
 ]
@@ -57,6 +65,9 @@ Corrections = Annotated[
 ]
 Images = Annotated[str | None, typer.Option(help="Tables: what paths are relative to.")]
 PathColumn = Annotated[str | None, typer.Option("--path", help="Tables: the column of paths.")]
+Content = Annotated[
+    str | None, typer.Option(help="Parquet tables that hold the images: the column of bytes.")
+]
 Label = Annotated[str | None, typer.Option(help="Tables: the column of labels.")]
 Id = Annotated[str | None, typer.Option("--id", help="Tables: the column of ids.")]
 Group = Annotated[
@@ -78,6 +89,7 @@ def source_settings(
     kind: str | None,
     images: str | None,
     path: str | None,
+    content: str | None,
     label: str | None,
     id_: str | None,
     group: str | None,
@@ -91,12 +103,26 @@ def source_settings(
         "source.kind": kind,
         "source.images": images,
         "source.path": path,
+        "source.content": content,
         "source.label": label,
         "source.id": id_,
         "source.group": group,
         "source.split": split,
         "source.corrections": corrections,
         "source.features": features,
+    }
+
+
+def engine_settings(
+    engine: str | None, workers: int | None, master: str | None, address: str | None
+) -> dict[str, str | int | None]:
+    """The options that say where work runs, as settings; an address names its engine."""
+    named = "spark" if master else "ray" if address else None
+    return {
+        "engine.name": engine or named,
+        "engine.workers": workers,
+        "engine.master": master,
+        "engine.address": address,
     }
 
 

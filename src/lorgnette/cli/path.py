@@ -12,7 +12,9 @@ import typer
 from lorgnette import resolve, show
 from lorgnette.cli.app import app
 from lorgnette.cli.options import (
+    Address,
     Color,
+    Content,
     Corrections,
     Debug,
     Engine,
@@ -26,6 +28,8 @@ from lorgnette.cli.options import (
     Json,
     Kind,
     Label,
+    Master,
+    Members,
     Overwrite,
     PathColumn,
     Quiet,
@@ -35,6 +39,7 @@ from lorgnette.cli.options import (
     Size,
     Who,
     Workers,
+    engine_settings,
     name_of_user,
     sizes,
     source_settings,
@@ -67,6 +72,7 @@ def run(
     kind: Kind = None,
     images: Images = None,
     path: PathColumn = None,
+    content: Content = None,
     label: Label = None,
     id_: Id = None,
     group: Group = None,
@@ -90,6 +96,8 @@ def run(
     who: Who = None,
     seed: Seed = None,
     engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -104,14 +112,23 @@ def run(
         settings or (),
         {
             **source_settings(
-                source, kind, images, path, label, id_, group, split, corrections, features
+                source,
+                kind,
+                images,
+                path,
+                content,
+                label,
+                id_,
+                group,
+                split,
+                corrections,
+                features,
             ),
             "prepare.size": sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
             "train.epochs": epochs,
-            "engine.name": engine,
-            "engine.workers": workers,
+            **engine_settings(engine, workers, master, address),
             "seed": seed,
         },
     )
@@ -179,6 +196,7 @@ def prepare(
     kind: Kind = None,
     images: Images = None,
     path: PathColumn = None,
+    content: Content = None,
     label: Label = None,
     id_: Id = None,
     group: Group = None,
@@ -186,6 +204,8 @@ def prepare(
     corrections: Corrections = None,
     features: Features = None,
     engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     settings: Set = None,
     overwrite: Overwrite = False,
@@ -201,13 +221,22 @@ def prepare(
         settings=settings or (),
         overrides={
             **source_settings(
-                source, kind, images, path, label, id_, group, split, corrections, features
+                source,
+                kind,
+                images,
+                path,
+                content,
+                label,
+                id_,
+                group,
+                split,
+                corrections,
+                features,
             ),
             "prepare.size": sizes(size),
             "prepare.color": color,
             "prepare.fit": fit,
-            "engine.name": engine,
-            "engine.workers": workers,
+            **engine_settings(engine, workers, master, address),
         },
     )
     where = open_engine(resolved.engine)
@@ -229,7 +258,11 @@ def train(
     recipe: Recipe = "default",
     settings: Set = None,
     epochs: Epochs = None,
+    members: Members = None,
     seed: Seed = None,
+    engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -238,7 +271,16 @@ def train(
     """Train and evaluate on a prepared dataset. Started again, it continues."""
     from lorgnette import pipeline
 
-    resolved = resolve.load(recipe, settings or (), {"train.epochs": epochs, "seed": seed})
+    resolved = resolve.load(
+        recipe,
+        settings or (),
+        {
+            "train.epochs": epochs,
+            "train.members": members,
+            "seed": seed,
+            **engine_settings(engine, None, master, address),
+        },
+    )
     done = pipeline.train(
         dataset, resolved, out or pipeline.default_out(dataset), overwrite=overwrite
     )
@@ -255,6 +297,7 @@ def evaluate(
     kind: Kind = None,
     images: Images = None,
     path: PathColumn = None,
+    content: Content = None,
     label: Label = None,
     id_: Id = None,
     group: Group = None,
@@ -268,9 +311,10 @@ def evaluate(
     from lorgnette import api
 
     described: SourceConfig | str | None = data
-    if data is not None and any((kind, images, path, label, id_, group, corrections, features)):
+    told = (kind, images, path, content, label, id_, group, corrections, features)
+    if data is not None and any(told):
         given = source_settings(
-            data, kind, images, path, label, id_, group, None, corrections, features
+            data, kind, images, path, content, label, id_, group, None, corrections, features
         )
         described = resolve.load(overrides=given).source
     found = api.evaluate(run, described)
@@ -293,7 +337,11 @@ def predict(
     ] = None,
     images: Images = None,
     path: PathColumn = None,
+    content: Content = None,
     id_: Id = None,
+    engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -306,8 +354,9 @@ def predict(
     if as_json and out is None:
         raise ConfigError("--json prints a summary and predictions go to --out: give --out FILE.")
     format_ = output.choose_format(format_, out)
-    source = SourceConfig(images=images, path=path, id=id_)
-    tables = api.predict(run, inputs, source=source, workers=workers, lines=sys.stdin)
+    source = SourceConfig(images=images, path=path, content=content, id=id_)
+    where = resolve.load(overrides=engine_settings(engine, workers, master, address)).engine
+    tables = api.predict(run, inputs, source=source, engine=where, lines=sys.stdin)
     if out is None:
         output.write(tables, format_, sys.stdout.buffer)
         return

@@ -10,7 +10,16 @@ import typer
 
 from lorgnette import resolve, show
 from lorgnette.cli.app import app
-from lorgnette.cli.options import Debug, Engine, Json, Quiet, Workers
+from lorgnette.cli.options import (
+    Address,
+    Debug,
+    Engine,
+    Json,
+    Master,
+    Quiet,
+    Workers,
+    engine_settings,
+)
 
 if TYPE_CHECKING:
     from lorgnette.sources.portraits.layouts import LayoutName
@@ -33,6 +42,8 @@ def portraits(
         bool, typer.Option("--no-images", help="Write the tables of glasses only.")
     ] = False,
     engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -42,7 +53,7 @@ def portraits(
     from lorgnette.engines import open_engine
     from lorgnette.sources.portraits.write import write_portraits
 
-    where = resolve.load(overrides={"engine.name": engine, "engine.workers": workers}).engine
+    where = resolve.load(overrides=engine_settings(engine, workers, master, address)).engine
     written = write_portraits(
         out,
         layout=cast("LayoutName", layout),  # checked there, with the nearest name

@@ -14,7 +14,18 @@ import typer
 from typer.core import TyperGroup
 
 from lorgnette.cli.app import app
-from lorgnette.cli.options import Debug, Json, Overwrite, Quiet, Seed, Set
+from lorgnette.cli.options import (
+    Address,
+    Debug,
+    Engine,
+    Json,
+    Master,
+    Overwrite,
+    Quiet,
+    Seed,
+    Set,
+    engine_settings,
+)
 from lorgnette.progress import console, say
 
 if TYPE_CHECKING:
@@ -93,6 +104,9 @@ def here(
     executions: Executions = None,
     folds: Folds = None,
     keep: Keep = None,
+    engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     storage: StorageOption = None,
     seed: Seed = None,
@@ -108,6 +122,7 @@ def here(
     """
     told = _told(sampler, pruner, trials, minutes, total_epochs, epochs, objective, executions,
                  folds, keep)  # fmt: skip
+    told |= engine_settings(engine, None, master, address)
     _search(
         dataset, out, recipe, settings, told, seed, as_json,
         workers=workers, storage=storage, overwrite=overwrite,
@@ -133,7 +148,12 @@ def chief(
     executions: Executions = None,
     folds: Folds = None,
     keep: Keep = None,
-    workers: Annotated[int | None, typer.Option(help="Processes beside it; default: none.")] = None,
+    engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes beside it, or in the cluster; default: none.")
+    ] = None,
     storage: StorageOption = None,
     grace: Grace = None,
     seed: Seed = None,
@@ -148,6 +168,7 @@ def chief(
     """
     told = _told(sampler, pruner, trials, minutes, total_epochs, epochs, objective, executions,
                  folds, keep)  # fmt: skip
+    told |= engine_settings(engine, None, master, address)
     _search(
         dataset, out, recipe, settings, told, seed, as_json,
         workers=workers, storage=storage, bind=bind, grace=grace, overwrite=overwrite,
@@ -167,27 +188,32 @@ def worker(
     study: Annotated[
         str | None, typer.Option(help="Its name, where a storage holds several.")
     ] = None,
+    engine: Engine = None,
+    master: Master = None,
+    address: Address = None,
     workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Do trials for a chief until the study is over. Any number may join and leave at will."""
-    from lorgnette.config import EngineConfig
+    from lorgnette import resolve
     from lorgnette.engines import open_engine
     from lorgnette.errors import EngineError
-    from lorgnette.tuning.storages import CHIEF, PATIENCE, address, answers
+    from lorgnette.tuning.storages import CHIEF, PATIENCE, answers
+    from lorgnette.tuning.storages import address as parsed
     from lorgnette.tuning.worker import labour
 
     if "://" not in chief:
-        address(chief)
+        parsed(chief)
         chief = CHIEF + chief
-    engine = open_engine(EngineConfig(workers=workers))
-    say(f"Working for {chief}: {engine.workers} at a time.")
+    where = resolve.load(overrides=engine_settings(engine, workers, master, address)).engine
+    opened = open_engine(where)
+    say(f"Working for {chief}: {opened.workers} at a time.")
     if not answers(chief):
         say(f"Nobody answers there yet: waiting for up to {PATIENCE / 60:.0f} minutes.")
     ended = labour(
-        engine,
+        opened,
         location=chief,
         name=study,
         dataset=str(Path(dataset).absolute()) if "://" not in dataset else dataset,
@@ -197,7 +223,7 @@ def worker(
     if ended:
         raise EngineError(ended[0])
     if as_json:
-        print(json.dumps({"chief": chief, "workers": engine.workers}))
+        print(json.dumps({"chief": chief, "workers": opened.workers}))
     else:
         say("The study is over.")
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lorgnette.config import Config, EngineConfig
+from lorgnette.config import Config
 from lorgnette.dataset.ledger import difference
 from lorgnette.dataset.split import Split
 from lorgnette.dataset.store import Dataset
@@ -221,9 +221,9 @@ def fold_engine(config: Config) -> Engine:
     from lorgnette.devices import choose
 
     on_cpu = choose(config.train.device, config.train.precision).torch.type == "cpu"
-    if on_cpu or config.engine.workers:
+    if on_cpu or config.engine.workers or config.engine.name != "local":
         return open_engine(config.engine)
-    return open_engine(EngineConfig(name=config.engine.name, workers=1))
+    return open_engine(config.engine.model_copy(update={"workers": 1}))
 
 
 def clear(run: Run) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from lorgnette.config import EngineConfig
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines import open_engine
 from lorgnette.errors import ConfigError, EngineError
@@ -18,7 +17,7 @@ from lorgnette.tuning import facts, leases
 from lorgnette.tuning.chief import Chief, Trials
 from lorgnette.tuning.record import collect
 from lorgnette.tuning.settings import TuneConfig
-from lorgnette.tuning.storages import address, serve, storage_at, without_password
+from lorgnette.tuning.storages import CHIEF, address, serve, storage_at, without_password
 from lorgnette.tuning.study import Plan, StudyDir, create, dataset_digest, trials_of
 from lorgnette.tuning.trial import parts
 from lorgnette.tuning.worker import labour
@@ -105,17 +104,24 @@ def _conduct(
 ) -> float:
     """Keep chief and workers at it until the study is over; the seconds that it took in all."""
     here = (0 if bind is not None else usual_workers(plan)) if workers is None else workers
-    engine = None if here == 0 else open_engine(EngineConfig(workers=here))
+    where = plan.space.config({}).engine
+    engine = None if here == 0 else open_engine(where.model_copy(update={"workers": here}))
     shower = _Shower(shown, study, plan, place) if shown else None
     chief = Chief(study, plan, place, engine.workers if engine else ELSEWHERE, shower, grace)
+    location = place.location
     if bind is not None:
-        _listen(storage, bind, plan.dataset)
+        called = _listen(storage, bind)
+        _invite(called, plan.dataset)
+        location = location if where.name == "local" else CHIEF + called
+    elif engine is not None and where.name != "local" and location.startswith("sqlite"):
+        # Processes of other machines must not share a file of SQLite: they call.
+        location = CHIEF + _listen(storage, "127.0.0.1:0")
     ended: list[str] = []
     with chief:
         if engine is not None:
             ended = labour(
                 engine,
-                location=place.location,
+                location=location,
                 name=place.name,
                 dataset=plan.dataset,
                 directory=str(place.root),
@@ -144,9 +150,14 @@ def usual_workers(plan: Plan) -> int | None:
     return None if on_cpu else ON_ONE_GPU
 
 
-def _listen(storage: BaseStorage, bind: str, dataset: str) -> None:
+def _listen(storage: BaseStorage, bind: str) -> str:
+    """Let workers call; returns HOST:PORT."""
     host, port = address(bind)
-    where = f"{host}:{serve(storage, host, port)}"
+    return f"{host}:{serve(storage, host, port)}"
+
+
+def _invite(where: str, dataset: str) -> None:
+    host, _ = address(where)
     say(
         f"The chief listens on {where}. On each machine: lorgnette tune worker --chief {where} "
         f"--dataset {dataset}"

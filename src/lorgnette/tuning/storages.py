@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import threading
 import time
@@ -106,6 +107,8 @@ def _database(url: str, **options: Any) -> BaseStorage:
 def _proxy(location: str) -> BaseStorage:
     host, port = address(location.removeprefix(CHIEF))
     try:
+        # Else it remarks on every process that is started beside it.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         import grpc  # noqa: F401 - what the proxy is made of
     except ImportError as error:
         raise MissingDependencyError(
