@@ -37,8 +37,8 @@ ENGINES = ("local", "spark", "ray")
 TIMES = ("first_item", "first_gang", "prepare", "cnn", "mlp")
 COLUMNS = (
     "engine", "workers", "rounds", *(f"{name}_seconds" for name in TIMES), "prepare_per_second",
-    "cnn_epochs_seconds", "mlp_epochs_seconds", "prepare_speedup", "cnn_speedup", "mlp_speedup", "cnn_accuracy",
-    "mlp_accuracy",
+    "cnn_epochs_seconds", "mlp_epochs_seconds", "prepare_speedup", "cnn_speedup", "mlp_speedup",
+    "cnn_accuracy", "mlp_accuracy",
 )  # fmt: skip
 
 
