@@ -69,9 +69,8 @@ def open_source(config: SourceConfig, *, require_label: bool = True) -> Source:
     for name in ("images", "path", "content", "label", "id", "split"):
         if getattr(config, name):
             read = "folder, where directories are the labels" if kind == "folder" else _PUBLISHED
-            option = "source.content" if name == "content" else f"--{name}"
             raise SourceError(
-                f"{option} describes a table, and {config.location} is read as a {read}: leave "
+                f"--{name} describes a table, and {config.location} is read as a {read}: leave "
                 "it out, or give the table."
             )
     if kind == "folder":

@@ -70,7 +70,7 @@ def content_column(schema: Any, named: str | None, location: str) -> str | None:
         if not _holds_bytes(kind := schema.field(named).type):
             raise SourceError(
                 f"A column of images holds their encoded bytes, and column '{named}' of "
-                f"{location} holds {kind}: name another one with --set source.content=NAME."
+                f"{location} holds {kind}: name another one with --content NAME."
             )
         return named
     found = [
@@ -81,7 +81,7 @@ def content_column(schema: Any, named: str | None, location: str) -> str | None:
     if len(found) > 1:
         raise SourceError(
             f"In {location} more than one column could be the images ({', '.join(found)}): say "
-            "which one with --set source.content=NAME."
+            "which one with --content NAME."
         )
     return found[0] if found else None
 
@@ -101,7 +101,7 @@ def holds_images(table: Table, config: SourceConfig) -> bool:
         if config.content:
             raise SourceError(
                 f"Only a Parquet table holds images, and {table.location} is none: leave "
-                "source.content out, or give such a table."
+                "--content out, or give such a table."
             )
         return False
     if config.content:
