@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Modules go to as many processes as there are processors; those of one cluster go to one.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadgroup
 STAMP := $(VENV)/.stamp
 
 .PHONY: demo test check lint types quick format clean
@@ -18,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/lorgnette demo --out demo
 
 test: $(STAMP) lint types
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 check: $(STAMP) lint types quick
 
@@ -30,7 +32,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 quick: $(STAMP)
-	$(BIN)/pytest -q -m "not slow and not s3 and not browser and not real_data and not spark and not ray"
+	$(BIN)/pytest -q $(PARALLEL) -m "not slow and not s3 and not browser and not real_data and not spark and not ray"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

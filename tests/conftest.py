@@ -24,7 +24,21 @@ from spark_session import spark_session as spark_session
 # times longer beside another process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+CLUSTERS = ("spark", "ray")
+"""Markers of tests that need a cluster of this machine."""
+
 Missing = Callable[[str, str], NoReturn]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests, and all of a cluster, in one process; what takes longest comes first.
+
+    So each cluster starts once, and what a module prepares is prepared once.
+    """
+    for item in items:
+        cluster = next((name for name in CLUSTERS if item.get_closest_marker(name)), None)
+        item.add_marker(pytest.mark.xdist_group(cluster or str(item.path)))
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in CLUSTERS))
 
 
 @pytest.fixture(scope="session")
