@@ -241,8 +241,8 @@ def work_through(
         commands += 1
         with log.open("ab") as file:
             driver = subprocess.Popen(
-                words, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,
+                words, stdout=file, stderr=file, start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYSPARK_PYTHON": sys.executable},
             )  # fmt: skip
         due = time.monotonic() + rng.uniform(5, 14)
         while driver.poll() is None and time.monotonic() - start < patience:

@@ -143,6 +143,14 @@ def test_the_reason_of_a_gang_is_found_in_what_spark_says(text: str, reason: str
     assert why(text) == reason
 
 
+def test_a_cluster_without_the_package_is_told_at_once() -> None:
+    from lorgnette.engines.spark.jobs import check_installed
+
+    check_installed("ModuleNotFoundError: No module named 'mine'")
+    with pytest.raises(EngineError, match="PYSPARK_PYTHON"):
+        check_installed("org.apache…PythonException: No module named 'lorgnette'\n  at …")
+
+
 def test_a_gang_that_the_cluster_cannot_hold(spark_session: Any) -> None:
     with pytest.raises(EngineError, match="must run 3 tasks at once") as error:
         open_engine(settings(patience_seconds=1)).gang(Task.of(where), 3)

@@ -15,7 +15,7 @@ from lorgnette.config import EngineConfig
 from lorgnette.engines.attempt import Report, death
 from lorgnette.engines.base import ATTEMPTS, Item, Outcome, Task, Value
 from lorgnette.engines.member import failed, values
-from lorgnette.engines.spark.jobs import JobGroup, died, reason, tries
+from lorgnette.engines.spark.jobs import JobGroup, check_installed, died, reason, tries
 from lorgnette.engines.spark.remote import run_item
 from lorgnette.engines.spark.session import grows, session_of, settled_slots, wait_for_slots
 from lorgnette.errors import EngineError, MissingDependencyError
@@ -134,6 +134,7 @@ class SparkEngine:
             if isinstance(error, EngineError):
                 raise error
             group.check_alive()
+            check_installed(str(error))
         raise failed(members, why(str(error))) from error
 
     def _try(
@@ -148,6 +149,7 @@ class SparkEngine:
         except Exception as error:
             group.check_alive()
             text = str(error)
+            check_installed(text)
             attempts = min(attempts + tries(text), ATTEMPTS)
             if not died(text):
                 return attempts, Report(error=reason(text), traceback=text)

@@ -107,6 +107,19 @@ class JobGroup:
         return count
 
 
+def check_installed(text: str) -> None:
+    """Refuse to try again what cannot work: the machines of the cluster lack this package.
+
+    Raises:
+        EngineError: they do, by what Spark says of a job.
+    """
+    if re.search(r"No module named '(lorgnette|loky|torch)", text):
+        raise EngineError(
+            "The Python of the cluster's machines has no Lorgnette: install the same version "
+            "there, and set PYSPARK_PYTHON to that interpreter where it is not their python3."
+        )
+
+
 def died(text: str) -> bool:
     """Whether a job failed because processes died, by what Spark says of it."""
     return any(sign in text for sign in DEATHS)
