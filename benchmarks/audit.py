@@ -251,7 +251,9 @@ def portraits(
             yield {"data": f"{n:,} portraits", "noise": kind, "rate": rate, "seed": seed, **found}
 
 
-def cartoons(work: Path, data: Path, seeds: Sequence[int]) -> Iterator[dict[str, Cell]]:
+def cartoons(
+    work: Path, data: Path, seeds: Sequence[int], rates: Sequence[float], settings: list[str]
+) -> Iterator[dict[str, Cell]]:
     """Rows for noise injected into the real set, 1,200 pictures, judged on 800 others."""
     size = 32
     paths = sorted(map(str, (data / "cartoon-glasses").glob("*/*.png")))
@@ -261,19 +263,18 @@ def cartoons(work: Path, data: Path, seeds: Sequence[int]) -> Iterator[dict[str,
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(paths))
         chosen, rest = order[:1200], order[1200:]
-        nothing: list[str] = []
         yardstick = Pictures(
-            [paths[i] for i in rest], truth[rest], np.ones(len(rest), bool), "", nothing, size
+            [paths[i] for i in rest], truth[rest], np.ones(len(rest), bool), "", [], size
         )
         place = work / f"yardstick{seed}"
         lorgnette.prepare(table(work / f"rest{seed}.csv", yardstick, truth[rest]), place, prepare)
         pictures = Pictures(
             [paths[i] for i in chosen], truth[chosen], np.ones(len(chosen), bool), str(place),
-            nothing, size,
+            settings, size,
         )  # fmt: skip
         coins = rng.random(len(chosen))
         accuracy: float | None = None
-        for rate in RATES:
+        for rate in rates:
             given = truth[chosen] ^ (coins < rate)
             with tempfile.TemporaryDirectory(dir=work) as folder:
                 found, accuracy = measure(Path(folder), pictures, given, seed, accuracy)
@@ -413,7 +414,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder of real data")
     parser.add_argument("--n", type=int, default=2000, help="portraits")
     parser.add_argument("--seed", type=int, action="append", help="cartoons: default 0, 1 and 2")
-    parser.add_argument("--rate", type=float, action="append", help="portraits: default all four")
+    parser.add_argument(
+        "--rate", type=float, action="append", help="not cmu, views: default all four"
+    )
+    parser.add_argument("--divisions", type=int, help="cartoons: of each round")
     parser.add_argument("--epochs", type=int, help="portraits: of the networks that judge")
     given = parser.parse_args()
     if given.what in ("cartoons", "cmu") and given.data is None:
@@ -421,6 +425,7 @@ def main() -> None:
     columns = {"cmu": CMU_COLUMNS, "views": VIEW_COLUMNS}.get(given.what, COLUMNS)
     rows: list[list[Cell]] = []
     name = f"{given.what}_epochs{given.epochs}" if given.epochs else given.what
+    name += f"_divisions{given.divisions}" if given.divisions else ""
     name += "".join(f"_seed{seed}" for seed in given.seed or ())
     name += "".join(f"_rate{rate:g}" for rate in given.rate or ())
     with tempfile.TemporaryDirectory() as folder:
@@ -430,7 +435,9 @@ def main() -> None:
         elif given.what == "views":
             found = views(work)
         elif given.what == "cartoons":
-            found = cartoons(work, given.data.resolve(), given.seed or (0, 1, 2))
+            told = [f"audit.divisions={given.divisions}"] if given.divisions else []
+            seeds, rates = given.seed or (0, 1, 2), given.rate or RATES
+            found = cartoons(work, given.data.resolve(), seeds, rates, told)
         else:
             found = cmu(work, given.data.resolve())
         for row in found:
