@@ -48,6 +48,10 @@ DOING = {
 }
 """What the command lines of processes that do an engine's work hold."""
 EXECUTOR = "CoarseGrainedExecutorBackend"
+QUIET_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # no token in the home directory
+}
 PAUSE = 3.0
 CLOSE = 1e-3
 """Sums that are added up in another order differ by so much in a loss, at most."""
@@ -135,11 +139,11 @@ def cluster(engine: str, work: Path) -> Cluster:
         ]
     else:
         ray = str(Path(sys.executable).with_name("ray"))
-        env |= {"RAY_USAGE_STATS_ENABLED": "0"}
+        env |= QUIET_RAY
         common = ["--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
-        head = [ray, "start", "--head", "--port=16379", "--num-cpus=0", "--include-dashboard=false"]
-        node = [ray, "start", "--address=127.0.0.1:16379", "--num-cpus=1"]
-        found = Cluster(["--engine", "ray", "--address", "127.0.0.1:16379"])
+        head = [ray, "start", "--head", "--port=6399", "--num-cpus=0", "--include-dashboard=false"]
+        node = [ray, "start", "--address=127.0.0.1:6399", "--num-cpus=1"]
+        found = Cluster(["--engine", "ray", "--address", "127.0.0.1:6399"])
         found.services = [Service([*head, *common], env, work / "head.log")]
         found.nodes = [Service([*node, *common], env, work / f"ray{i}.log") for i in (0, 1)]
     for each in found.services:
@@ -150,26 +154,16 @@ def cluster(engine: str, work: Path) -> Cluster:
     return found
 
 
-def doing(engine: str, driver: int) -> list[psutil.Process]:
-    """The processes that do an engine's work right now."""
+def found_below(roots: Sequence[int], marks: Sequence[str]) -> list[psutil.Process]:
+    """Busy processes below others whose command lines hold one of some words."""
     found = []
-    for process in psutil.process_iter():
+    for root in roots:
         with contextlib.suppress(psutil.NoSuchProcess):
-            line = " ".join(process.cmdline())
-            busy = process.cpu_times().user > 1.0
-            below = engine != "local" or driver in [p.pid for p in process.parents()]
-            if any(mark in line for mark in DOING[engine]) and below and busy:
-                found.append(process)
-    return found
-
-
-def executors() -> list[psutil.Process]:
-    """Spark's."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if EXECUTOR in " ".join(process.cmdline()) and process.name() == "java":
-                found.append(process)
+            for process in psutil.Process(root).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    line = " ".join(process.cmdline())
+                    if any(mark in line for mark in marks) and process.cpu_times().user > 1.0:
+                        found.append(process)
     return found
 
 
@@ -183,7 +177,8 @@ def strike(
         return True
     if kind == "node":
         return bool(where.nodes) and rng.choice(where.nodes).kill()
-    found = doing(engine, driver.pid) if kind == "worker" else executors()
+    roots = [each.process.pid for each in where.nodes if each.process] or [driver.pid]
+    found = found_below(roots, DOING[engine] if kind == "worker" else [EXECUTOR])
     if not found:
         return False
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -242,7 +237,8 @@ def work_through(
         with log.open("ab") as file:
             driver = subprocess.Popen(
                 words, stdout=file, stderr=file, start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYSPARK_PYTHON": sys.executable},
+                env={**os.environ, **QUIET_RAY, "OMP_NUM_THREADS": "1",
+                     "PYSPARK_PYTHON": sys.executable},
             )  # fmt: skip
         due = time.monotonic() + rng.uniform(5, 14)
         while driver.poll() is None and time.monotonic() - start < patience:
