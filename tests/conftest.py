@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         cluster = next((name for name in CLUSTERS if item.get_closest_marker(name)), None)
-        item.add_marker(pytest.mark.xdist_group(cluster or str(item.path)))
+        if item.config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(cluster or str(item.path)))
     items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in CLUSTERS))
 
 
