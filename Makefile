@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Modules go to as many processes as there are processors; those of one cluster go to one.
-PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadgroup
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 STAMP := $(VENV)/.stamp
 
 .PHONY: demo test check lint types quick format clean
