@@ -1,11 +1,10 @@
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from drivers import worker_ends_with_its_driver
 from lorgnette.engines.base import Task
 from lorgnette.engines.local import LocalEngine
 from lorgnette.testing import LIMIT_SECONDS, EngineContract, square
@@ -56,27 +55,4 @@ def test_a_script_without_a_main_guard_works(tmp_path: Path) -> None:
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(
-        "import os, time\n"
-        "from lorgnette.engines.base import Task\n"
-        "from lorgnette.engines.local import LocalEngine\n"
-        "from lorgnette.testing import worker_id\n"
-        "outcomes = LocalEngine(1).map(Task.of(worker_id), iter(int, 1))\n"
-        "print(next(outcomes).value, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    pytest.fail("the worker outlived its parent by 20 seconds")
+    worker_ends_with_its_driver(tmp_path, "open_engine(EngineConfig(workers=1))", 20)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from drivers import worker_ends_with_its_driver
 from lorgnette.config import EngineConfig
 from lorgnette.engines import open_engine
 from lorgnette.engines.base import Engine, Outcome, Task
@@ -140,31 +140,8 @@ def test_an_address_without_a_cluster_is_an_error_in_time(tmp_path: Path) -> Non
 
 
 def test_workers_end_when_the_driver_is_killed(ray_cluster: Any, tmp_path: Path) -> None:
-    path = tmp_path / "driver.py"
-    path.write_text(
-        "import time\n"
-        "from lorgnette.config import EngineConfig\n"
-        "from lorgnette.engines import Task, open_engine\n"
-        "from lorgnette.testing import worker_id\n"
-        f"settings = EngineConfig(name='ray', workers=1, address={ray_cluster.address!r})\n"
-        "outcomes = open_engine(settings).map(Task.of(worker_id), iter(int, 1))\n"
-        "print(next(outcomes).value, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    driver = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True)
-    assert driver.stdout is not None
-    worker = int(driver.stdout.readline())
-    driver.kill()
-    driver.wait()
-    driver.stdout.close()
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    pytest.fail("the worker outlived its driver by 30 seconds")
+    settings = f"EngineConfig(name='ray', workers=1, address={ray_cluster.address!r})"
+    worker_ends_with_its_driver(tmp_path, f"open_engine({settings})", 30)
 
 
 def test_without_an_address_ray_starts_here_and_is_quiet(

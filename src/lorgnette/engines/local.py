@@ -13,7 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from lorgnette.engines.attempt import Report, attempt, death
+from lorgnette.engines.backlog import Backlog
 from lorgnette.engines.base import ATTEMPTS, Item, Outcome, Task, Value
+from lorgnette.engines.environment import variable
 from lorgnette.engines.member import failed, member, values
 
 
@@ -90,21 +92,16 @@ class LocalEngine:
 
     def map(self, task: Task[Item, Value], items: Iterable[Item]) -> Iterator[Outcome[Item, Value]]:
         """See `Engine.map`."""
-        source = iter(items)
-        waiting: list[tuple[Item, int]] = []  # items to try again, with the attempts so far
+        backlog = Backlog(items)
         running: dict[Future[Report], tuple[Worker, Item, int]] = {}
         idle: list[Worker] = []
         count = 0
         try:
             while True:
                 while idle or count < self.workers:
-                    if waiting:
-                        item, attempts = waiting.pop(0)
-                    else:
-                        try:
-                            item, attempts = next(source), 0
-                        except StopIteration:
-                            break
+                    if (taken := backlog.take()) is None:
+                        break
+                    item, attempts = taken
                     if not idle:
                         idle.append(Worker())
                         count += 1
@@ -120,17 +117,9 @@ class LocalEngine:
                         report = death(worker.seconds, self.limit)
                         worker.replace()
                     idle.append(worker)
-                    if not report.final and attempts < ATTEMPTS:
-                        waiting.append((item, attempts))
-                        continue
-                    yield Outcome(
-                        item,
-                        report.value,
-                        report.error,
-                        report.traceback,
-                        report.seconds,
-                        attempts,
-                    )
+                    outcome = backlog.judge(item, attempts, report)
+                    if outcome is not None:
+                        yield outcome
         finally:
             for worker in [*idle, *(entry[0] for entry in running.values())]:
                 worker.stop()
@@ -172,21 +161,11 @@ def _reason(rank: int, failure: Any) -> str:
     return said if said.startswith("member ") else f"member {rank}: {said}"
 
 
-@contextlib.contextmanager
-def _own_store() -> Iterator[None]:
+def _own_store() -> contextlib.AbstractContextManager[None]:
     """Give each start of a gang a store of its own.
 
     The launcher shares one store among all starts, without a prefix for each; a gang that starts
     again may read the addresses of the members that died and knock there in vain
     (https://github.com/pytorch/pytorch/issues/135712).
     """
-    name = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    return variable("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from lorgnette.config import EngineConfig
-from lorgnette.engines.base import ATTEMPTS, Item, Outcome, Task, Value
+from lorgnette.engines.backlog import Backlog
+from lorgnette.engines.base import Item, Outcome, Task, Value
 from lorgnette.engines.ray.session import connect, places, require
 
 __all__ = ["RayEngine"]
@@ -48,34 +49,25 @@ class RayEngine:
         connect(self.settings)
         from lorgnette.engines.ray.workers import Crew
 
-        source = iter(items)
+        backlog = Backlog(items)
         waiting: list[tuple[Item, int]] = []  # items to be given out, with the tries so far
-        drained = False
         crew = Crew(task, self.settings, self.workers)
         try:
             while True:
+                drained = False
                 while not drained and len(crew.busy) + len(waiting) < crew.size:
-                    try:
-                        waiting.append((next(source), 0))
-                    except StopIteration:
-                        drained = True
+                    taken = backlog.take()
+                    drained = taken is None
+                    waiting += [taken] if taken is not None else []
                 crew.hand_out(waiting)
                 if drained and not waiting:
                     crew.dismiss_idle()
                     if not crew.busy:
                         return
-                for item, number, report in crew.reports():
-                    if not report.final and number < ATTEMPTS:
-                        waiting.append((item, number))
-                        continue
-                    yield Outcome(
-                        item,
-                        report.value,
-                        report.error,
-                        report.traceback,
-                        report.seconds,
-                        number,
-                    )
+                for item, attempts, report in crew.reports():
+                    outcome = backlog.judge(item, attempts, report)
+                    if outcome is not None:
+                        yield outcome
         finally:
             crew.stop()
 

@@ -11,11 +11,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from lorgnette.config import EngineConfig
+from lorgnette.engines.environment import variable
 from lorgnette.errors import EngineError, MissingDependencyError
 
 ADDRESS = "RAY_ADDRESS"
@@ -59,7 +59,7 @@ def connect(settings: EngineConfig) -> None:
     """
     require()
     address = settings.address or os.environ.get(ADDRESS) or "local"
-    with _on_loopback() if address == "local" else contextlib.nullcontext():
+    with variable(LOOPBACK, "0") if address == "local" else contextlib.nullcontext():
         import ray
 
         if not ray.is_initialized():
@@ -91,20 +91,6 @@ def _init(address: str, settings: EngineConfig) -> None:
     # whatever it was told above; there it would stand amid predictions. Outcomes tell of deaths.
     worker: Any = importlib.import_module("ray._private.worker")
     worker._worker_logs_enabled = False
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have Ray listen on loopback alone, where it is not imported already."""
-    before = os.environ.get(LOOPBACK)
-    os.environ[LOOPBACK] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[LOOPBACK]
-        else:
-            os.environ[LOOPBACK] = before
 
 
 def _await_cluster(address: str, patience: float) -> None:

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from lorgnette.config import EngineConfig
 from lorgnette.engines.attempt import Report, death
+from lorgnette.engines.backlog import Backlog
 from lorgnette.engines.base import ATTEMPTS, Item, Outcome, Task, Value
 from lorgnette.engines.member import failed, values
 from lorgnette.engines.spark.jobs import JobGroup, check_installed, died, reason, tries
@@ -61,23 +62,16 @@ class SparkEngine:
 
     def map(self, task: Task[Item, Value], items: Iterable[Item]) -> Iterator[Outcome[Item, Value]]:
         """See `Engine.map`."""
-        source = iter(items)
+        backlog = Backlog(items)
         session = self.session
         workers = self.workers
         group = JobGroup(session, task.function, self.patience)
-        waiting: list[tuple[Item, int]] = []  # items to try again, with the attempts so far
         running: dict[Future[tuple[int, Report]], Item] = {}
         pool = ThreadPoolExecutor(workers, thread_name_prefix="lorgnette-spark")
         try:
             while True:
-                while len(running) < workers:
-                    if waiting:
-                        item, attempts = waiting.pop(0)
-                    else:
-                        try:
-                            item, attempts = next(source), 0
-                        except StopIteration:
-                            break
+                while len(running) < workers and (taken := backlog.take()) is not None:
+                    item, attempts = taken
                     future = pool.submit(self._try, group, task, item, attempts)
                     running[future] = item
                 if not running:
@@ -85,18 +79,10 @@ class SparkEngine:
                 for future in group.ended(running):
                     item = running.pop(future)
                     attempts, report = future.result()
-                    if not report.final and attempts < ATTEMPTS:
-                        waiting.append((item, attempts))
-                        continue
-                    yield Outcome(
-                        item,
-                        report.value,
-                        report.error,
-                        report.traceback,
-                        report.seconds,
-                        attempts,
-                    )
-                    group.resume()
+                    outcome = backlog.judge(item, attempts, report)
+                    if outcome is not None:
+                        yield outcome
+                        group.resume()
         finally:
             group.cancel(running)
             pool.shutdown(wait=False, cancel_futures=True)

@@ -79,8 +79,8 @@ class Server(_Asynchronous):
         super().join(parts)
 
     def apply(self, optimizer: torch.optim.Optimizer) -> bool:
-        """See `Way.apply`: it has no gradients of its own."""
-        raise NotImplementedError("a server trains nothing")
+        """See `Way.apply`: a server has no batches, so it moves nothing by any of its own."""
+        return False
 
     def end_epoch(self, told: Told) -> None:
         """See `Way.end_epoch`: serve until all members have ended the epoch."""
