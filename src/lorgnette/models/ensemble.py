@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorgnette.config import ModelConfig, NotNegative, Positive, Settings
+from lorgnette.config import ModelConfig, Settings
+from lorgnette.config.base import NotNegative, Positive
 from lorgnette.errors import ConfigError
 from lorgnette.models.inputs import standardise, to_probabilities
 from lorgnette.models.layers import Shape

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lorgnette.config import Fraction, NotNegative, Positive, Settings
+from lorgnette.config.base import Fraction, NotNegative, Positive, Settings
 from lorgnette.errors import ConfigError, nearest
 
 SamplerName = Literal["random", "grid", "tpe", "gp"]
