@@ -70,14 +70,17 @@ def test_workers_have_one_thread_and_are_used_again(spark_session: Any) -> None:
 
 
 def test_an_executor_that_is_killed_loses_no_item(spark_session: Any) -> None:
+    def kill() -> None:
+        eventually(lambda: processes("sleep 2."), "an item runs")
+        at_work = {process.pid for process in processes("sleep 2.")[0].parents()}
+        next(process for process in processes(EXECUTOR) if process.pid in at_work).kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
     items = [["sleep", f"{2 + number / 1000}"] for number in range(8)]
     task: Task[list[str], int] = Task("subprocess:call")
-    outcomes = open_engine(settings(workers=2)).map(task, items)
-    found = [next(outcomes)]
-    eventually(lambda: processes("sleep 2."), "an item runs")
-    at_work = {process.pid for process in processes("sleep 2.")[0].parents()}
-    next(process for process in processes(EXECUTOR) if process.pid in at_work).kill()
-    found += outcomes
+    found = list(open_engine(settings(workers=2)).map(task, items))
+    killer.join()
     assert sorted(outcome.item for outcome in found) == items
     assert [outcome.error for outcome in found] == [None] * len(items)
     assert max(outcome.attempts for outcome in found) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 import uuid
@@ -19,8 +20,23 @@ from lorgnette.engines.environment import variable
 from lorgnette.engines.member import failed, member, values
 
 
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C comes after this, and never in a process that is started within.
+
+    A terminal interrupts all processes at once. The parent alone decides what follows; a worker
+    would print a traceback, wherever it is just then.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_with(parent: int) -> None:
     """End this process when its parent is gone: a killed parent cannot ask for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where loky itself replaced a process
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -57,7 +73,8 @@ class Worker:
     def submit(self, task: Task[Any, Any], item: Any, limit: float | None) -> Future[Report]:
         """Start on an item."""
         self.begun = time.monotonic()
-        future: Future[Report] = self.pool.submit(attempt, task, item, limit)
+        with interrupts_held_back():  # the first item starts the process
+            future: Future[Report] = self.pool.submit(attempt, task, item, limit)
         return future
 
     @property
