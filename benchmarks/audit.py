@@ -24,6 +24,7 @@ pixels, by their vectors, and by both.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 import time
@@ -206,7 +207,8 @@ def first_round(dataset: Dataset, audit: Path, config: lorgnette.Config) -> NDAr
 
     pool = np.load(audit / "rounds/0/pool.npy")
     labels = np.load(audit / "rounds/0/labels.npy")
-    plan = Round(0, config.audit.folds, config.audit.divisions, pool, labels)
+    divisions = json.loads((audit / "audit.json").read_text())["rounds"][0]["seeds"]
+    plan = Round(0, config.audit.folds, divisions, pool, labels)
     jobs = [Fold(d, f) for d in range(plan.divisions) for f in range(plan.folds)]
     return gather(dataset, config, Storage.at(audit), plan, jobs)
 

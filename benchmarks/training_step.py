@@ -64,13 +64,10 @@ def lorgnette_rate(recipe: str, precision: str) -> float:
     from lorgnette.memory import kept_memory
     from lorgnette.model import ModelSpec
     from lorgnette.models import build
+    from lorgnette.progress import Silent
     from lorgnette.rundir import Run
     from lorgnette.training.batches import MemoryFeed, steps_per_epoch
     from lorgnette.training.loop import Trainer
-
-    class Nobody:
-        def advance(self, count: int, note: str = "") -> None:
-            """Nobody looks."""
 
     config = resolve.load(recipe)
     items, labels = data(config)
@@ -101,7 +98,7 @@ def lorgnette_rate(recipe: str, precision: str) -> float:
             for epoch in range(EPOCHS + 1):
                 trainer.progress.epoch, trainer.progress.step = epoch, 0
                 start = time.perf_counter()
-                trainer._train_epoch(feed, steps, Nobody())
+                trainer._train_epoch(feed, steps, Silent())
                 seconds.append(time.perf_counter() - start)
     return len(labels) * EPOCHS / sum(seconds[1:])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,12 @@ from lorgnette.storage import Storage
 SURE = 0.9
 """From this probability on a later round learns another label than the given one; below it the
 item is left out."""
+
+DOUBTFUL = 0.7
+"""A first round whose networks agree with a smaller share of the labels has learnt little to rely
+on, and every later one starts from what it says: it is divided anew."""
+ANEW = 3
+"""Divisions of such a round."""
 
 OPEN = -2
 """In place of a label: nobody has decided about it."""
@@ -69,7 +75,8 @@ def look(
 
     Args:
         dataset: the items.
-        config: the network and its training; `audit` says how many rounds, folds and divisions.
+        config: the network and its training; `audit` says how many rounds, folds and divisions
+            (see `DOUBTFUL` where it leaves these open).
         given: the labels in question, codes (N,), -1 for none.
         pool: bool (N,), the items whose labels may be learnt; the others are judged only.
         out: the audit's directory.
@@ -90,11 +97,12 @@ def look(
     labels = np.where(pool, given, -1).astype(np.int32)
     if settled is not None:
         labels[fixed] = settled[fixed]
-    total = settings.rounds * settings.folds * settings.divisions if network else settings.rounds
+    divisions = settings.divisions or 1
+    total = settings.rounds * settings.folds * divisions if network else settings.rounds
     with progress("Judging labels", total, "networks" if network else "rounds") as meter:
-        for number in range(settings.rounds):
-            start = time.perf_counter()
-            plan = sample.Round(number, settings.folds, settings.divisions, pool, labels)
+
+        def ask(plan: sample.Round) -> tuple[Floats, list[float], float]:
+            """The pooled opinion, the weights of the views, the share of labels agreed with."""
             opinions = []
             if network:
                 judged = sample.judge(dataset, config, out, plan, engine, meter)
@@ -104,6 +112,16 @@ def look(
             opinions += [vectors.judge(dataset, view, plan, config.seed) for view in views]
             weights = vectors.weigh(opinions, given, pool)
             opinion = pooled(opinions, weights)
+            return opinion, weights, float((opinion.argmax(1) == given)[labelled].mean())
+
+        for number in range(settings.rounds):
+            start = time.perf_counter()
+            plan = sample.Round(number, settings.folds, divisions, pool, labels)
+            opinion, weights, agreement = ask(plan)
+            if number == 0 and settings.divisions is None and agreement < DOUBTFUL:
+                plan = replace(plan, divisions=ANEW)  # what was judged is not judged again
+                meter.expect(plan.folds * ANEW if network else 1)
+                opinion, weights, agreement = ask(plan)
             found.append(opinion)
             evidence = pooled(found, growing(len(found)))
             before, labels = labels, mended(evidence, given, pool)
@@ -112,9 +130,9 @@ def look(
                 {
                     "round": number,
                     "folds": settings.folds,
-                    "seeds": settings.divisions,
+                    "seeds": plan.divisions,
                     "seconds": round(time.perf_counter() - start, 3),
-                    "agreement": float((opinion.argmax(1) == given)[labelled].mean()),
+                    "agreement": agreement,
                     "changed": int((before != labels).sum()),
                 }
             )
