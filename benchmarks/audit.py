@@ -56,6 +56,7 @@ from lorgnette.sources.portraits.write import write_portraits
 from record import RESULTS, Cell, save
 
 RATES = (0.1, 0.2, 0.05, 0.3)
+KINDS = ("picture", "symmetric", "class")
 THRESHOLDS = (0.5, 0.9, 0.95)
 RULES = ("suspicion >= 0.9", "undecidable: suspicion >= 0.5 and suspicion < 0.9")
 CLASSES = ("glasses", "no_glasses")
@@ -224,9 +225,9 @@ def trained(
 
 
 def portraits(
-    work: Path, n: int, epochs: int | None, rates: Sequence[float]
+    work: Path, n: int, epochs: int | None, rates: Sequence[float], kinds: Sequence[str]
 ) -> Iterator[dict[str, Cell]]:
-    """Rows for three kinds of noise on drawn portraits."""
+    """Rows for kinds of noise on drawn portraits."""
     seed, size = 0, 64
     drawn, apart = work / "portraits", work / "apart"
     engine = LocalEngine()
@@ -244,7 +245,7 @@ def portraits(
     )  # fmt: skip
     accuracy: float | None = None
     for rate in rates:
-        for kind in ("picture", "symmetric", "class"):
+        for kind in kinds:
             if kind == "class" and rate >= 0.25:
                 continue  # beyond it most labels of one class would be wrong
             given = label_noise(rate, kind).given(seed, 0, truth)[rows]
@@ -419,6 +420,9 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, action="append", help="not cmu, views: default all four"
     )
+    parser.add_argument(
+        "--noise", choices=KINDS, action="append", help="portraits: default all three"
+    )
     parser.add_argument("--divisions", type=int, help="cartoons: of each round")
     parser.add_argument("--epochs", type=int, help="portraits: of the networks that judge")
     given = parser.parse_args()
@@ -430,10 +434,13 @@ def main() -> None:
     name += f"_divisions{given.divisions}" if given.divisions else ""
     name += "".join(f"_seed{seed}" for seed in given.seed or ())
     name += "".join(f"_rate{rate:g}" for rate in given.rate or ())
+    name += "".join(f"_{kind}" for kind in given.noise or ())
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if given.what == "portraits":
-            found = portraits(work, given.n, given.epochs, given.rate or RATES)
+            found = portraits(
+                work, given.n, given.epochs, given.rate or RATES, given.noise or KINDS
+            )
         elif given.what == "views":
             found = views(work)
         elif given.what == "cartoons":
