@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Modules go to as many processes as there are processors; those of one cluster go to one.
+# Modules go to some processes (tests/conftest.py); those of one cluster go to one.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 STAMP := $(VENV)/.stamp
 

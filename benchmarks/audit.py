@@ -50,13 +50,13 @@ from lorgnette.engines.local import LocalEngine
 from lorgnette.predictions import Predictions
 from lorgnette.rundir import Run
 from lorgnette.sources.portraits.latent import vectors
-from lorgnette.sources.portraits.noise import label_noise
+from lorgnette.sources.portraits.noise import NoiseKind, label_noise
 from lorgnette.sources.portraits.wearing import wearing
 from lorgnette.sources.portraits.write import write_portraits
 from record import RESULTS, Cell, save
 
 RATES = (0.1, 0.2, 0.05, 0.3)
-KINDS = ("picture", "symmetric", "class")
+KINDS: tuple[NoiseKind, ...] = ("picture", "symmetric", "class")
 THRESHOLDS = (0.5, 0.9, 0.95)
 RULES = ("suspicion >= 0.9", "undecidable: suspicion >= 0.5 and suspicion < 0.9")
 CLASSES = ("glasses", "no_glasses")
@@ -225,7 +225,7 @@ def trained(
 
 
 def portraits(
-    work: Path, n: int, epochs: int | None, rates: Sequence[float], kinds: Sequence[str]
+    work: Path, n: int, epochs: int | None, rates: Sequence[float], kinds: Sequence[NoiseKind]
 ) -> Iterator[dict[str, Cell]]:
     """Rows for kinds of noise on drawn portraits."""
     seed, size = 0, 64

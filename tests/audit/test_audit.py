@@ -247,8 +247,8 @@ def test_torn_items_score_high() -> None:
     assert scores[2] > 0.9
 
 
-SETTINGS = ["--set", "audit.epochs=2", "--set", "audit.folds=2", "--set", "model.widths=[8,16]",
-            "--set", "model.blocks=0", "--seed", "3"]  # fmt: skip
+SETTINGS = ["--set", "audit.epochs=2", "--set", "audit.folds=2", "--set", "audit.rounds=2", "--set",
+            "model.widths=[8,16]", "--set", "model.blocks=0", "--seed", "3"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

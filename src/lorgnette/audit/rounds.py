@@ -20,7 +20,7 @@ from lorgnette.audit.suspicion import NoiseModel, fit, pooled, unsmoothed
 from lorgnette.config import Config
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines.base import Engine
-from lorgnette.progress import progress
+from lorgnette.progress import Meter, progress
 from lorgnette.storage import Storage
 
 SURE = 0.9
@@ -57,6 +57,31 @@ class Evidence:
     model: NoiseModel
     rounds: list[dict[str, float | int]] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """Who gives opinions of the items: networks, and regressions on each view. See `look`."""
+
+    dataset: Dataset
+    config: Config
+    out: Storage
+    engine: Engine
+    network: bool
+    views: Sequence[Floats]
+
+    def ask(self, plan: sample.Round, given: Codes, meter: Meter) -> tuple[Floats, list[float]]:
+        """What all of them think together, (N, K), and the weight of each."""
+        opinions = []
+        if self.network:
+            judged = sample.judge(self.dataset, self.config, self.out, plan, self.engine, meter)
+            opinions.append(unsmoothed(judged, self.config.train.label_smoothing))
+        else:
+            meter.advance(1)
+        seed = self.config.seed
+        opinions += [vectors.judge(self.dataset, view, plan, seed) for view in self.views]
+        weights = vectors.weigh(opinions, given, plan.pool)
+        return pooled(opinions, weights), weights
 
 
 def look(
@@ -97,31 +122,19 @@ def look(
     labels = np.where(pool, given, -1).astype(np.int32)
     if settled is not None:
         labels[fixed] = settled[fixed]
+    judges = _Judges(dataset, config, out, engine, network, views)
     divisions = settings.divisions or 1
     total = settings.rounds * settings.folds * divisions if network else settings.rounds
     with progress("Judging labels", total, "networks" if network else "rounds") as meter:
-
-        def ask(plan: sample.Round) -> tuple[Floats, list[float], float]:
-            """The pooled opinion, the weights of the views, the share of labels agreed with."""
-            opinions = []
-            if network:
-                judged = sample.judge(dataset, config, out, plan, engine, meter)
-                opinions.append(unsmoothed(judged, config.train.label_smoothing))
-            else:
-                meter.advance(1)
-            opinions += [vectors.judge(dataset, view, plan, config.seed) for view in views]
-            weights = vectors.weigh(opinions, given, pool)
-            opinion = pooled(opinions, weights)
-            return opinion, weights, float((opinion.argmax(1) == given)[labelled].mean())
-
         for number in range(settings.rounds):
             start = time.perf_counter()
             plan = sample.Round(number, settings.folds, divisions, pool, labels)
-            opinion, weights, agreement = ask(plan)
-            if number == 0 and settings.divisions is None and agreement < DOUBTFUL:
+            opinion, weights = judges.ask(plan, given, meter)
+            doubtful = _agreement(opinion, given) < DOUBTFUL
+            if number == 0 and settings.divisions is None and doubtful:
                 plan = replace(plan, divisions=ANEW)  # what was judged is not judged again
-                meter.expect(plan.folds * ANEW if network else 1)
-                opinion, weights, agreement = ask(plan)
+                meter.expect(ANEW * settings.folds if network else 1)
+                opinion, weights = judges.ask(plan, given, meter)
             found.append(opinion)
             evidence = pooled(found, growing(len(found)))
             before, labels = labels, mended(evidence, given, pool)
@@ -132,7 +145,7 @@ def look(
                     "folds": settings.folds,
                     "seeds": plan.divisions,
                     "seconds": round(time.perf_counter() - start, 3),
-                    "agreement": agreement,
+                    "agreement": _agreement(opinion, given),
                     "changed": int((before != labels).sum()),
                 }
             )
@@ -142,6 +155,12 @@ def look(
         known = np.flatnonzero(settled >= 0)
         posterior[known] = np.eye(posterior.shape[1])[settled[known]]
     return Evidence(evidence, posterior, model, rounds, weights)
+
+
+def _agreement(opinion: Floats, given: Codes) -> float:
+    """The share of the given labels that are the likeliest class."""
+    labelled = given >= 0
+    return float((opinion.argmax(1) == given)[labelled].mean())
 
 
 def growing(count: int) -> list[float]:
