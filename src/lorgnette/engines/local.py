@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
+import sys
 import threading
 import time
+import types
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import Any
 
 from lorgnette.engines.attempt import Report, attempt, death
@@ -18,6 +22,9 @@ from lorgnette.engines.backlog import Backlog
 from lorgnette.engines.base import ATTEMPTS, Item, Outcome, Task, Value
 from lorgnette.engines.environment import variable
 from lorgnette.engines.member import failed, member, values
+
+LAUNCHER = ("torch.distributed.elastic", "torch.multiprocessing")
+"""Whose logs are the launcher's."""
 
 
 @contextlib.contextmanager
@@ -146,6 +153,7 @@ class LocalEngine:
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
         from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+        has = LaunchConfig.__dataclass_fields__
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -157,15 +165,66 @@ class LocalEngine:
             max_restarts=ATTEMPTS - 1,
             start_method="spawn",
             monitor_interval=0.1,
+            # The launcher would take Ctrl-C for its own, also after the gang: it is given a signal
+            # that nobody sends. (Before PyTorch 2.10 it cannot be told.)
+            **({"signals_to_handle": "SIGURG"} if "signals_to_handle" in has else {}),
         )
         try:
-            with _own_store():
+            with _own_store(), _launcher_silenced(), _interrupts_are_mine(), _without_main():
                 launch = elastic_launch(config, entrypoint=member)
                 reports: dict[int, list[Report] | None] = launch(task, self.limit)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             raise failed(members, _reason(rank, failure)) from error
         return values(reports[0] or [])
+
+
+@contextlib.contextmanager
+def _interrupts_are_mine() -> Iterator[None]:
+    """Let Ctrl-C reach this process, and none that is started within.
+
+    It is blocked in this thread, as it will be in what this thread starts, and let in by another
+    one; the interpreter raises KeyboardInterrupt in its main thread, wherever it came in.
+    """
+    ended = threading.Event()
+    door = threading.Thread(target=ended.wait, daemon=True)
+    door.start()
+    resource_tracker.ensure_running()  # started later, it would unblock the signal here
+    try:
+        with interrupts_held_back():
+            yield
+    finally:
+        ended.set()
+        door.join()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not import the user's script again: it may have no guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _launcher_silenced() -> Iterator[None]:
+    """Leave what the launcher logs of members that die to the one sentence that follows.
+
+    LOGLEVEL, its own setting, brings it back.
+    """
+    names = [name for name in logging.root.manager.loggerDict if name.startswith(LAUNCHER)]
+    loggers = [] if "LOGLEVEL" in os.environ else [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _reason(rank: int, failure: Any) -> str:
