@@ -22,18 +22,11 @@ class Meter(Protocol):
         """`count` more are done; `note` replaces what is said beside the bar."""
         ...
 
-    def expect(self, count: int) -> None:
-        """`count` more are to be done than was thought."""
-        ...
-
 
 class Silent:
     """A meter at which nobody looks."""
 
     def advance(self, count: int, note: str = "") -> None:
-        """See `Meter`."""
-
-    def expect(self, count: int) -> None:
         """See `Meter`."""
 
 
@@ -50,11 +43,6 @@ class _Bar:
         rate = self.done / max(time.perf_counter() - self.started, 1e-9)
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         self.progress.update(self.task, advance=count, rate=shown, note=note)
-
-    def expect(self, count: int) -> None:
-        """Move the end of the bar."""
-        total = self.progress.tasks[self.task].total
-        self.progress.update(self.task, total=None if total is None else total + count)
 
 
 class _Rate(ProgressColumn):

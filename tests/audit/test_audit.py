@@ -79,19 +79,6 @@ def test_wrong_labels_are_found_and_mended(case: tuple[Dataset, np.ndarray]) -> 
     assert "suspicion &gt;= 0.9" in page
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words", "divisions"),
-    [(0.1, [], [1, 1, 1, 1]), (0.4, [], [3, 1, 1, 1]), (0.4, ["audit.divisions=1"], [1, 1, 1, 1])],
-)
-def test_a_first_round_that_contradicts_much_is_divided_anew(
-    tmp_path: Path, wrong: float, words: list[str], divisions: list[int]
-) -> None:
-    points(tmp_path, wrong)
-    _, facts = pipeline.audit(prepared(tmp_path).location, resolve.load(settings=words))
-    assert [entry["seeds"] for entry in facts["rounds"]] == divisions
-    assert (facts["rounds"][0]["agreement"] < 0.7) == (wrong > 0.3)
-
-
 def test_the_test_part_changes_nothing_elsewhere(tmp_path: Path) -> None:
     """Other labels there, other judgements there, the same ones everywhere else."""
     points(tmp_path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +20,12 @@ from lorgnette.audit.suspicion import NoiseModel, fit, pooled, unsmoothed
 from lorgnette.config import Config
 from lorgnette.dataset.store import Dataset
 from lorgnette.engines.base import Engine
-from lorgnette.progress import Meter, progress
+from lorgnette.progress import progress
 from lorgnette.storage import Storage
 
 SURE = 0.9
 """From this probability on a later round learns another label than the given one; below it the
 item is left out."""
-
-DOUBTFUL = 0.7
-"""A first round whose networks agree with a smaller share of the labels has learnt little to rely
-on, and every later one starts from what it says: it is divided anew."""
-ANEW = 3
-"""Divisions of such a round."""
 
 OPEN = -2
 """In place of a label: nobody has decided about it."""
@@ -59,31 +53,6 @@ class Evidence:
     weights: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Judges:
-    """Who gives opinions of the items: networks, and regressions on each view. See `look`."""
-
-    dataset: Dataset
-    config: Config
-    out: Storage
-    engine: Engine
-    network: bool
-    views: Sequence[Floats]
-
-    def ask(self, plan: sample.Round, given: Codes, meter: Meter) -> tuple[Floats, list[float]]:
-        """What all of them think together, (N, K), and the weight of each."""
-        opinions = []
-        if self.network:
-            judged = sample.judge(self.dataset, self.config, self.out, plan, self.engine, meter)
-            opinions.append(unsmoothed(judged, self.config.train.label_smoothing))
-        else:
-            meter.advance(1)
-        seed = self.config.seed
-        opinions += [vectors.judge(self.dataset, view, plan, seed) for view in self.views]
-        weights = vectors.weigh(opinions, given, plan.pool)
-        return pooled(opinions, weights), weights
-
-
 def look(
     dataset: Dataset,
     config: Config,
@@ -100,8 +69,7 @@ def look(
 
     Args:
         dataset: the items.
-        config: the network and its training; `audit` says how many rounds, folds and divisions
-            (see `DOUBTFUL` where it leaves these open).
+        config: the network and its training; `audit` says how many rounds, folds and divisions.
         given: the labels in question, codes (N,), -1 for none.
         pool: bool (N,), the items whose labels may be learnt; the others are judged only.
         out: the audit's directory.
@@ -122,19 +90,20 @@ def look(
     labels = np.where(pool, given, -1).astype(np.int32)
     if settled is not None:
         labels[fixed] = settled[fixed]
-    judges = _Judges(dataset, config, out, engine, network, views)
-    divisions = settings.divisions or 1
-    total = settings.rounds * settings.folds * divisions if network else settings.rounds
+    total = settings.rounds * settings.folds * settings.divisions if network else settings.rounds
     with progress("Judging labels", total, "networks" if network else "rounds") as meter:
         for number in range(settings.rounds):
             start = time.perf_counter()
-            plan = sample.Round(number, settings.folds, divisions, pool, labels)
-            opinion, weights = judges.ask(plan, given, meter)
-            doubtful = _agreement(opinion, given) < DOUBTFUL
-            if number == 0 and settings.divisions is None and doubtful:
-                plan = replace(plan, divisions=ANEW)  # what was judged is not judged again
-                meter.expect(ANEW * settings.folds if network else 1)
-                opinion, weights = judges.ask(plan, given, meter)
+            plan = sample.Round(number, settings.folds, settings.divisions, pool, labels)
+            opinions = []
+            if network:
+                judged = sample.judge(dataset, config, out, plan, engine, meter)
+                opinions.append(unsmoothed(judged, config.train.label_smoothing))
+            else:
+                meter.advance(1)
+            opinions += [vectors.judge(dataset, view, plan, config.seed) for view in views]
+            weights = vectors.weigh(opinions, given, pool)
+            opinion = pooled(opinions, weights)
             found.append(opinion)
             evidence = pooled(found, growing(len(found)))
             before, labels = labels, mended(evidence, given, pool)
@@ -143,9 +112,9 @@ def look(
                 {
                     "round": number,
                     "folds": settings.folds,
-                    "seeds": plan.divisions,
+                    "seeds": settings.divisions,
                     "seconds": round(time.perf_counter() - start, 3),
-                    "agreement": _agreement(opinion, given),
+                    "agreement": float((opinion.argmax(1) == given)[labelled].mean()),
                     "changed": int((before != labels).sum()),
                 }
             )
@@ -155,12 +124,6 @@ def look(
         known = np.flatnonzero(settled >= 0)
         posterior[known] = np.eye(posterior.shape[1])[settled[known]]
     return Evidence(evidence, posterior, model, rounds, weights)
-
-
-def _agreement(opinion: Floats, given: Codes) -> float:
-    """The share of the given labels that are the likeliest class."""
-    labelled = given >= 0
-    return float((opinion.argmax(1) == given)[labelled].mean())
 
 
 def growing(count: int) -> list[float]:

@@ -21,9 +21,8 @@ class AuditConfig(Settings):
     """The first learns the labels as they are, each later one those that the last has mended."""
     epochs: Positive | None = None
     """Passes of each network over its part. None: as many as a training makes."""
-    divisions: Positive | None = None
-    """How often each round divides the data anew; more make opinions steadier. None: once, but
-    three times in a first round whose networks contradict more than three labels in ten."""
+    divisions: Positive = 1
+    """How often each round divides the data anew; more make opinions steadier."""
     hold_out: bool = True
     """Judge the test part of the split by networks that have seen none of it, so that its labels
     change nothing elsewhere."""
