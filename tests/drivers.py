@@ -1,4 +1,4 @@
-"""A driver that is killed in the middle of a map, and what becomes of its worker."""
+"""A driver that is killed in the middle of its work, and what becomes of who worked for it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def worker_ends_with_its_driver(folder: Path, engine: str, seconds: float) -> No
     driver.kill()
     driver.wait()
     driver.stdout.close()
+    gone_in(worker, seconds)
+
+
+def gone_in(worker: int, seconds: float) -> None:
+    """Fail the test where a process is still there after so long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

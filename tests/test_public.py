@@ -31,7 +31,7 @@ LAYERS = [
     ["model", "rundir", "predictions", "devices", "models"],
     ["dataset"],
     ["sources", "engines", "lock", "progress", "resolve", "memory"],
-    ["storage", "config"],
+    ["storage", "config", "machine"],
     ["errors"],
 ]
 """From the top of the house to the bottom; the engine contract (`testing`) stands beside it."""

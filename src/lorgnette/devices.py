@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lorgnette.errors import ConfigError
+from lorgnette.machine import free_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,7 @@ class Device:
         """Memory that is free on the device: the GPU's, or the machine's."""
         if self.torch.type == "cuda":
             return int(torch.cuda.mem_get_info(self.torch)[0])
-        import psutil
-
-        return int(psutil.virtual_memory().available)
+        return free_memory()
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Device:

@@ -22,6 +22,7 @@ from lorgnette.dataset.ledger import difference
 from lorgnette.dataset.split import Split, split
 from lorgnette.dataset.store import Dataset
 from lorgnette.errors import ModelError
+from lorgnette.machine import processors
 from lorgnette.resolve import dump, parse
 from lorgnette.storage import Storage, is_url
 
@@ -93,22 +94,27 @@ class Run:
         Raises:
             ModelError: the directory holds a run with other settings or another dataset.
         """
-        if (self.root / "config.toml").is_file():
-            changes = _differences(_plain(self.config), _plain(config))
-            facts = self.read("run.json")
-            if facts and self.locate(facts["dataset"]) != self.locate(dataset):
-                changes.append(f"dataset ({facts['dataset']} before, {dataset} now)")
-            if changes:
-                raise ModelError(
-                    f"{self.root} holds a run with other settings; what differs: "
-                    f"{'; '.join(changes[:5])}. Choose another --out, or start again with "
-                    "--overwrite."
-                )
-        else:
+        if changes := self.differences(config, dataset):
+            raise ModelError(
+                f"{self.root} holds a run with other settings; what differs: "
+                f"{'; '.join(changes[:5])}. Choose another --out, or start again with "
+                "--overwrite."
+            )
+        if not (self.root / "config.toml").is_file():
             self.storage.write("config.toml", dump(config).encode())
         self.write("environment.json", environment())
         if not self.read("run.json"):
             self.write("run.json", {"format": FORMAT, "dataset": self._shorten(dataset)})
+
+    def differences(self, config: Config, dataset: str) -> list[str]:
+        """What was begun here otherwise, as sentences; empty where nothing was begun."""
+        if not (self.root / "config.toml").is_file():
+            return []
+        changes = _differences(_plain(self.config), _plain(config))
+        facts = self.read("run.json")
+        if facts and self.locate(facts["dataset"]) != self.locate(dataset):
+            changes.append(f"dataset ({facts['dataset']} before, {dataset} now)")
+        return changes
 
     def clear(self) -> None:
         """Remove what a run leaves, and nothing else that may lie beside it."""
@@ -257,9 +263,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": processors(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpu": gpu,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -94,10 +94,16 @@ def limited(seconds: float | None) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def death(seconds: float, limit: float | None) -> Report:
-    """The report of a worker that sent none, by how long the engine has waited for it."""
+def death(seconds: float, limit: float | None, died: str = DIED) -> Report:
+    """The report of a worker that sent none, by how long the engine has waited for it.
+
+    Args:
+        seconds: the wait.
+        limit: after which it ends itself.
+        died: what is said of one that has ended before.
+    """
     if limit is not None and seconds >= limit:
         return Report(
             error=f"it took longer than {limit / 60:g} minutes (engine.limit_minutes) and was ended"
         )
-    return Report(error=DIED, seconds=seconds)
+    return Report(error=died, seconds=seconds)

@@ -22,9 +22,12 @@ from lorgnette.engines.backlog import Backlog
 from lorgnette.engines.base import ATTEMPTS, Item, Outcome, Task, Value
 from lorgnette.engines.environment import variable
 from lorgnette.engines.member import failed, member, values
+from lorgnette.machine import processors
 
 LAUNCHER = ("torch.distributed.elastic", "torch.multiprocessing")
 """Whose logs are the launcher's."""
+UNKNOWN = "To enable traceback see"
+"""What the launcher says of a member that left no word."""
 
 
 @contextlib.contextmanager
@@ -81,7 +84,11 @@ class Worker:
         """Start on an item."""
         self.begun = time.monotonic()
         with interrupts_held_back():  # the first item starts the process
-            future: Future[Report] = self.pool.submit(attempt, task, item, limit)
+            try:
+                future: Future[Report] = self.pool.submit(attempt, task, item, limit)
+            except BrokenProcessPool:  # it died while it had nothing to do
+                self.replace()
+                future = self.pool.submit(attempt, task, item, limit)
         return future
 
     @property
@@ -111,7 +118,7 @@ class LocalEngine:
             workers: one per processor if not given.
             limit: seconds that an item, or a member of a gang, may take; no limit if not given.
         """
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or processors()
         self.limit = limit
 
     def map(self, task: Task[Item, Value], items: Iterable[Item]) -> Iterator[Outcome[Item, Value]]:
@@ -169,14 +176,29 @@ class LocalEngine:
             # that nobody sends. (Before PyTorch 2.10 it cannot be told.)
             **({"signals_to_handle": "SIGURG"} if "signals_to_handle" in has else {}),
         )
+        begun = time.monotonic()
         try:
-            with _own_store(), _launcher_silenced(), _interrupts_are_mine(), _without_main():
-                launch = elastic_launch(config, entrypoint=member)
-                reports: dict[int, list[Report] | None] = launch(task, self.limit)
+            with (
+                _own_store(),
+                _few_threads(members),
+                _launcher_silenced(),
+                _interrupts_are_mine(),
+                _without_main(),
+            ):
+                launch = elastic_launch(config, entrypoint=_member)
+                reports: dict[int, list[Report] | None] = launch(os.getpid(), task, self.limit)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            raise failed(members, _reason(rank, failure)) from error
+            spent = (time.monotonic() - begun) / ATTEMPTS
+            raise failed(members, _reason(rank, failure, spent, self.limit)) from error
         return values(reports[0] or [])
+
+
+def _few_threads(members: int) -> contextlib.AbstractContextManager[None]:
+    """Let members share the processors, as PyTorch's own command for gangs does not."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return contextlib.nullcontext()
+    return variable("OMP_NUM_THREADS", str(max(processors() // members, 1)))
 
 
 @contextlib.contextmanager
@@ -227,13 +249,28 @@ def _launcher_silenced() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _reason(rank: int, failure: Any) -> str:
-    """What ended a member, in a few words."""
+def _member(driver: int, task: Task[int, Any], limit: float | None) -> list[Report] | None:
+    """Be one member of a gang, in a process that ends with its driver; see `member`."""
+    end_with(driver)
+    return member(task, limit)
+
+
+def _reason(rank: int, failure: Any, seconds: float, limit: float | None) -> str:
+    """What ended a member, in a few words.
+
+    Args:
+        rank: the member's.
+        failure: what the launcher knows.
+        seconds: that a start has taken, on average.
+        limit: see `LocalEngine`.
+    """
     message = failure.message
     if isinstance(message, dict):
         message = message.get("message", "")
     text = str(message).strip()
-    said = text.splitlines()[0].removeprefix("MemberError: ") if text else "no reason given"
+    if not text or UNKNOWN in text:  # it left no word, as one that its watch has ended
+        return f"member {rank}: {death(seconds, limit, 'its process died').error}"
+    said = text.splitlines()[0].removeprefix("MemberError: ")
     return said if said.startswith("member ") else f"member {rank}: {said}"
 
 

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,7 +34,7 @@ from lorgnette.progress import Meter, console, progress
 from lorgnette.rundir import SPLIT, Run, changed
 from lorgnette.training.batches import MemoryFeed, open_feed
 from lorgnette.training.budget import default_epochs, memory_budget, out_of_memory
-from lorgnette.training.feed import Feed
+from lorgnette.training.feed import Cuttable, Feed
 from lorgnette.training.loop import Trainer
 from lorgnette.training.shares import PartFeed, ShareFeed, deal, ranges
 from lorgnette.training.spec import model_spec, training_device
@@ -150,8 +151,9 @@ def train_member(
         raise ModelError(changed(run, data))
     split = Split.load(place.storage, SPLIT, data)
     device = member_device(data, settings)
-    with process_group(device), out_of_memory(settings.train):
-        way = way_of(settings.train.update, rank, settings.train.members)
+    limit = settings.engine.limit_minutes
+    with process_group(device, limit) as patient, out_of_memory(settings.train):
+        way = way_of(settings.train.update, rank, settings.train.members, patient)
         try:
             _train(data, split, learnt, settings, made, place, device, way)
             way.meet("all members to end")
@@ -175,8 +177,13 @@ def _train(
     rows = split.indices("train")
     trainer = Trainer.of(spec, config, labels[rows], device, run, way)
     starts = _starts(trainer, settings.update)
-    feeds = [_feed(dataset, split.indices(part), labels, config, spec, device, way.rank, part)
-             for part in ("train", "val")]  # fmt: skip
+    shares = [_share(dataset, split.indices(part), labels, config, spec, device, way.rank, part)
+              for part in ("train", "val")]  # fmt: skip
+    size = spec.size or None
+    own = [open_feed(dataset, share.rows, labels[share.rows], device, share.budget, size)
+           for share in shares]  # fmt: skip
+    way.meet("all members to read their rows")  # for which some need much longer than others
+    feeds = [_feed(*each, settings.update, way.rank) for each in zip(own, shares, strict=True)]
     with kept_memory():
         stopped = trainer.fit(*(trainer.prepared(feed) for feed in feeds))
     if way.rank == 0:
@@ -216,7 +223,27 @@ def machine() -> str:
     return socket.gethostname()
 
 
-def _feed(
+@dataclass(frozen=True)
+class _Share:
+    """A member's part of the training or validation rows; see `_share`.
+
+    Attributes:
+        rows: the member's own, of the dataset.
+        spans: for each member, from where to where its rows lie in those of the part, where they
+            are a range.
+        counts: rows of each member.
+        budget: bytes of pixels that this member may hold.
+        fits: whether those of every member fit into its memory.
+    """
+
+    rows: NDArray[np.int64]
+    spans: list[tuple[int, int]]
+    counts: tuple[int, ...]
+    budget: int
+    fits: bool
+
+
+def _share(
     dataset: Dataset,
     rows: NDArray[np.int64],
     labels: NDArray[np.int32],
@@ -225,33 +252,64 @@ def _feed(
     device: Device,
     rank: int,
     part: str,
-) -> Feed:
-    """A member's own rows of a part of the dataset; members agree on how they hold them."""
+) -> _Share:
+    """Who learns which rows of a part of the dataset, and whether all can hold theirs."""
     settings = config.train
-    server = settings.update.mode == "async"
-    member, members = rank - server, settings.members
+    member, members = rank - (settings.update.mode == "async"), settings.members
     spans = ranges(rows, dataset.offsets, members)
     places = [np.arange(*span) for span in spans]
-    shared = settings.update.mode == "sync"
-    if not shared and part == "train":
+    if settings.update.mode != "sync" and part == "train":
         classes = len(spec.classes)
         places = deal(rows, labels[rows], dataset.offsets, members, classes)
     own = rows[places[member]] if member >= 0 else rows[:0]
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    budget = memory_budget(settings, device) // (1 if settings.memory_gib else here)
-    size = spec.size or None
-    fits = torch.tensor(float(len(own) * dataset.item_bytes(size) <= budget))
+    budget = memory_budget(settings, device) // (1 if settings.memory_gib else _members_here())
+    fits = torch.tensor(float(len(own) * dataset.item_bytes(spec.size or None) <= budget))
     dist.all_reduce(fits, dist.ReduceOp.MIN)
-    feed = open_feed(dataset, own, labels[own], device, budget, size)
-    if shared and fits and isinstance(feed, MemoryFeed):
-        return PartFeed(feed, spans[member][0], len(rows))
-    counts = tuple(len(each) for each in places)
-    held = "in memory" if fits else "streamed"
-    return ShareFeed(feed if member >= 0 else None, counts, member, shared, held)
+    return _Share(own, spans, tuple(len(each) for each in places), budget, bool(fits))
 
 
-def way_of(update: UpdateConfig, rank: int, members: int) -> Way:
-    """The way of updating of one process; a process group is open."""
+def _members_here() -> int:
+    """How many members share this machine's memory; not all launchers tell."""
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, machine())
+    return found.count(machine())
+
+
+def _feed(own: Cuttable, share: _Share, update: UpdateConfig, rank: int) -> Feed:
+    """A member's own rows as those of all; members agree on how they hold them."""
+    member, shared = rank - (update.mode == "async"), update.mode == "sync"
+    held = _held(own)
+    if shared and share.fits and isinstance(own, MemoryFeed):
+        return PartFeed(own, share.spans[member][0], sum(share.counts))
+    return ShareFeed(own if member >= 0 else None, share.counts, member, shared, held)
+
+
+def _held(feed: Feed) -> str:
+    """How all members hold their rows: where one streams, its order depends on its memory."""
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, feed.order)
+    return "; ".join(dict.fromkeys(found))
+
+
+def way_of(
+    update: UpdateConfig, rank: int, members: int, patient: dist.ProcessGroup | None = None
+) -> Way:
+    """The way of updating of one process; a process group is open.
+
+    Args:
+        update: which way.
+        rank: of the process.
+        members: all that train.
+        patient: see `Member`.
+    """
+    way = _way_of(update, rank, members)
+    way.patient = patient
+    return way
+
+
+def _way_of(
+    update: UpdateConfig, rank: int, members: int
+) -> Sync | Periodic | Hogwild | Worker | Server:
     every = {"batch": 1, "epoch": None}.get(str(update.every), update.every)
     assert every is None or isinstance(every, int)
     if update.mode == "sync":
@@ -277,10 +335,18 @@ def member_device(dataset: Dataset, config: Config) -> Device:
 
 
 @contextlib.contextmanager
-def process_group(device: Device) -> Iterator[None]:
+def process_group(
+    device: Device, limit_minutes: float = PATIENCE_MINUTES
+) -> Iterator[dist.ProcessGroup]:
     """Connect to the other members: NCCL for what is on GPUs of their own, else gloo.
 
-    No collective waits longer than `PATIENCE_MINUTES`.
+    No collective waits longer than `PATIENCE_MINUTES`, but for those of the group that is yielded:
+    in it, who has read its rows or done its epoch waits for whoever has not. A member that dies
+    closes its connections, and ends all waiting at once.
+
+    Args:
+        device: where this member computes.
+        limit_minutes: how long the yielded group waits.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     own_gpu = device.torch.type == "cuda" and torch.cuda.device_count() >= here
@@ -288,5 +354,5 @@ def process_group(device: Device) -> Iterator[None]:
         "cpu:gloo,cuda:nccl" if own_gpu else "gloo",
         timeout=timedelta(minutes=PATIENCE_MINUTES),
     )
-    yield
+    yield dist.new_group(backend="gloo", timeout=timedelta(minutes=limit_minutes))
     dist.destroy_process_group()

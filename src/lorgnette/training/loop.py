@@ -191,7 +191,7 @@ class Trainer:
         rate = partial(self._rate, per_epoch=per_epoch)
         step = now.epoch * per_epoch + now.step
         self.way.join(Parts(self.network, self.optimizer, self.average, rate, step))
-        done = (now.epoch * per_epoch + now.step) * self.settings.batch_size
+        done = round((now.epoch + now.step / per_epoch) * train_feed.items)
         total = self.epochs * train_feed.items
         if self.watch is not None:
             for line in now.history:

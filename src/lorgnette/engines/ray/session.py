@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from lorgnette.config import EngineConfig
 from lorgnette.engines.environment import variable
 from lorgnette.errors import EngineError, MissingDependencyError
+from lorgnette.machine import processors
 
 ADDRESS = "RAY_ADDRESS"
 """Ray's own variable for the address of the cluster; jobs that a cluster starts have it."""
@@ -71,8 +72,7 @@ def _init(address: str, settings: EngineConfig) -> None:
 
     own: dict[str, Any] = {}
     if address == "local":
-        processors = len(os.sched_getaffinity(0))
-        own = {"num_cpus": max(settings.workers or 0, processors), "include_dashboard": False}
+        own = {"num_cpus": max(settings.workers or 0, processors()), "include_dashboard": False}
     else:
         _await_cluster(address, settings.patience_seconds)
     deadline = time.monotonic() + settings.patience_seconds

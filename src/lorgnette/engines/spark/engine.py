@@ -127,7 +127,7 @@ class SparkEngine:
         self, group: JobGroup, task: Task[Any, Any], item: Any, attempts: int
     ) -> tuple[int, Report]:
         """Run one item as a job of its own; returns the tries in all and the last report."""
-        begun = time.monotonic()
+        begun, before = time.monotonic(), attempts
         blob = pickle.dumps((task, item, self.limit, attempts))
         group.enter()
         try:
@@ -144,5 +144,6 @@ class SparkEngine:
             attempts, report = pickle.loads(answer)
         if report is None:
             spent = time.monotonic() - begun
-            report = death(spent if spent >= ATTEMPTS * self.limit else 0.0, self.limit)
+            each = spent / max(attempts - before, 1)  # a job tries more than once where it can
+            report = death(each, self.limit)
         return attempts, report

@@ -97,6 +97,7 @@ class Server(_Asynchronous):
             elif kind in (GRADIENT, CHANGE):
                 self._serve(sender, kind, batches)
                 told(images)
+        self.meet("all members to end the epoch")
         self._spread()
 
     def _serve(self, sender: int, kind: int, batches: int) -> None:
@@ -176,6 +177,7 @@ class Worker(_Asynchronous):
         if self.batches:
             self._exchange(CHANGE, self.flat.read() - self.fetched)
         self._say(END)
+        self.meet("all members to end the epoch")  # the slowest may be far behind
         self._spread()
         self.fetched = self.flat.read()
 

@@ -116,9 +116,14 @@ class LostError(RuntimeError):
 
 
 class Member:
-    """What all ways in a gang have in common; a process group is open."""
+    """What all ways in a gang have in common; a process group is open.
+
+    Attributes:
+        patient: the group for meetings to which some come much later than others; None: that one.
+    """
 
     own_state = False
+    patient: dist.ProcessGroup | None = None
 
     def __init__(self, rank: int, members: int) -> None:
         self.rank, self.members = rank, members
@@ -163,7 +168,7 @@ class Member:
     def meet(self, what: str) -> None:
         """See `Way.meet`."""
         with self.waiting(what):
-            dist.barrier()
+            dist.barrier(self.patient)
 
     def abandon(self) -> None:
         """See `Way.abandon`: whoever waits notices that connections are closed."""
