@@ -152,7 +152,7 @@ def tune(
         out: the study's directory; empty, or holding the same study, unfinished or finished.
         recipe: the name of a study or a TOML file with spaces.
         settings: `"section.key=value"`, and `"tune.key=value"` for how the search is made.
-        workers: processes; one per processor if not given.
+        workers: processes; one per processor, 3 on a GPU, if not given.
         storage: `postgresql://…`; SQLite in the directory if not given.
         overwrite: begin again whatever is in `out`.
 

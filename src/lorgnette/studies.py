@@ -17,10 +17,11 @@ from lorgnette.progress import say
 from lorgnette.rundir import Run
 
 if TYPE_CHECKING:
+    from lorgnette.config import Config
     from lorgnette.evaluation.ensembles import How
     from lorgnette.evaluation.selection import Select
     from lorgnette.tuning.facts import StudyFacts
-    from lorgnette.tuning.settings import TuneConfig
+    from lorgnette.tuning.settings import Combination, TuneConfig
     from lorgnette.tuning.study import StudyDir
 
 
@@ -50,7 +51,7 @@ def tune(
     from lorgnette.tuning.search import best_values, search
     from lorgnette.tuning.settings import stages
     from lorgnette.tuning.space import Space
-    from lorgnette.tuning.study import StudyDir
+    from lorgnette.tuning.study import Plan, StudyDir, dataset_digest
 
     prepared, root = Dataset.load(dataset), StudyDir(out)
     space = Space.parse(data, "the study")
@@ -62,9 +63,19 @@ def tune(
         found: list[StudyFacts] = []
         plain = dict(data)
         for number, (stage, opened) in enumerate(stages(settings)):
-            place = root if number == 0 else StudyDir(root.root / f"stage-{number + 1}")
+            name = f"stage-{number + 1}"
+            place = root if number == 0 else StudyDir(root.root / name)
             for key, value in opened.items():
                 assign(plain, key, value)
+            if number:
+                plan = Plan(
+                    plain, stage, prepared.location, dataset_digest(prepared), str(place.root)
+                )
+                differ = place.differences(plan)
+                if differ and number == len(settings.then):
+                    # First, lest an interruption leave ensembles whose members have other weights.
+                    _renew(root, "ensembles", differ)
+                _renew(root, name, differ)
             facts = search(
                 prepared, plain, stage, place,
                 workers=workers, storage=storage, bind=bind, grace=grace or GRACE_SECONDS,
@@ -94,23 +105,51 @@ def _conclude(
         epochs = settings.retrain_epochs or config.train.epochs
         told = config.train.model_copy(update={"epochs": epochs})
         config = config.model_copy(update={"train": told})
-        first = train(dataset.location, config, str(root.root / "final" / "first"))
+        first = _retrain(dataset, config, root, "final/first")
         sign = 1 if settings.objective == "val_loss" else -1
         lines = sorted(first.metrics(), key=lambda line: sign * line[settings.objective])
         end = told.stopping.model_copy(update={"restore_best": False, "patience": 0})
         told = told.model_copy(update={"epochs": lines[0]["epoch"], "stopping": end})
-        config = config.model_copy(update={"train": told})
-        train(dataset.location, config, str(root.root / "final" / "run"))
+        _retrain(dataset, config.model_copy(update={"train": told}), root, "final/run")
     for each in settings.ensembles:
         above = "" if each.above is None else f"-above-{each.above:g}"
         name = f"{each.combine}-{each.select}{above}"
         try:
-            ensemble(
-                [str(last.root)], str(root.root / "ensembles" / name),
-                combine=each.combine, select=each.select, above=each.above, best=each.best,
-            )  # fmt: skip
+            _combine(each, root, f"ensembles/{name}", last)
         except LorgnetteError as error:  # none may be good enough; the study is no worse for it
             say(f"The ensemble {name} was not made: {error}")
+
+
+def _retrain(dataset: Dataset, config: Config, root: StudyDir, name: str) -> Run:
+    """Train into a directory of a study; what was trained there with other settings is kept."""
+    from lorgnette.tuning.trial import settled
+
+    run = Run(root.root / name)
+    _renew(root, name, run.differences(settled(config, dataset), dataset.location))
+    return train(dataset.location, config, str(run.root))
+
+
+def _combine(each: Combination, root: StudyDir, name: str, last: StudyDir) -> None:
+    """Make an ensemble of a study's models; one that was made of others before is kept."""
+    from lorgnette.evaluation.ensembles import differences
+    from lorgnette.evaluation.members import runs_of
+
+    place = root.root / name
+    how: dict[str, Any] = each.model_dump()
+    _renew(root, name, differences(runs_of([last.root]), Run(place), **how))
+    ensemble([str(last.root)], str(place), **how)
+
+
+def _renew(root: StudyDir, name: str, differ: Sequence[str]) -> None:
+    """Set a directory of a study aside where what it is made from has changed.
+
+    A larger budget may find another best, and what was made of the one before took long to make.
+    """
+    if differ and (root.root / name).exists():
+        to = root.set_aside(name)
+        say(
+            f"{name} is made anew, since this has changed: {differ[0]}. The earlier one is in {to}."
+        )
 
 
 def ensemble(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,22 @@ class Small:
     """A study whose only worker is this process."""
 
     def __init__(self, dataset: Dataset, place: Path, *settings: str, **tune: Any) -> None:
-        self.dataset, self.place = dataset, StudyDir(place)
         tuned = TuneConfig.model_validate({"sampler": "random", "trials": 4, **tune})
+        self._open(dataset, place, recipe(*settings), tuned)
+
+    @classmethod
+    def of(cls, dataset: Dataset, place: Path, data: Mapping[str, Any], tuned: TuneConfig) -> Small:
+        """One over the data of a recipe."""
+        found = cls.__new__(cls)
+        found._open(dataset, place, data, tuned)
+        return found
+
+    def _open(
+        self, dataset: Dataset, place: Path, data: Mapping[str, Any], tuned: TuneConfig
+    ) -> None:
+        self.dataset, self.place = dataset, StudyDir(place)
         location, digest = dataset.location, dataset_digest(dataset)
-        plan = Plan(recipe(*settings), tuned, location, digest, str(place))
+        plan = Plan(data, tuned, location, digest, str(place))
         self.place.begin(plan, "default", None)
         self.storage = open_storage(self.place.location)
         self.chief = Chief(create(self.storage, self.place.name, plan), plan, self.place, 1)

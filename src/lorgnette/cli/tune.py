@@ -77,7 +77,9 @@ Folds = Annotated[
     int | None, typer.Option(help="Folds of each trial, over the train and validation parts.")
 ]
 Keep = Annotated[int | None, typer.Option(help="How many of the best models stay.")]
-Workers = Annotated[int | None, typer.Option(help="Processes; default: one per processor.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes; default: one per processor, 3 on a GPU.")
+]
 StorageOption = Annotated[
     str | None,
     typer.Option("--storage", help="postgresql://USER@HOST/NAME; default: SQLite in the study."),
@@ -200,18 +202,24 @@ def worker(
     from lorgnette import resolve
     from lorgnette.engines import open_engine
     from lorgnette.errors import EngineError
-    from lorgnette.tuning.storages import CHIEF, PATIENCE, answers
+    from lorgnette.tuning.search import usual_workers
+    from lorgnette.tuning.storages import CHIEF, PATIENCE, answers, storage_at
     from lorgnette.tuning.storages import address as parsed
+    from lorgnette.tuning.study import join
     from lorgnette.tuning.worker import labour
 
     if "://" not in chief:
         parsed(chief)
         chief = CHIEF + chief
     where = resolve.load(overrides=engine_settings(engine, workers, master, address)).engine
+    if not answers(chief):
+        say(f"Nobody answers at {chief} yet: waiting for up to {PATIENCE / 60:.0f} minutes.")
+    if workers is None:
+        with storage_at(chief) as storage:
+            _, plan = join(storage, study)
+        where = where.model_copy(update={"workers": usual_workers(plan)})
     opened = open_engine(where)
     say(f"Working for {chief}: {opened.workers} at a time.")
-    if not answers(chief):
-        say(f"Nobody answers there yet: waiting for up to {PATIENCE / 60:.0f} minutes.")
     ended = labour(
         opened,
         location=chief,

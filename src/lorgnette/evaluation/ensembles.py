@@ -89,13 +89,7 @@ def ensemble(
     started = time.perf_counter()
     _check_arguments(combine, select, above, best)
     check_place(runs, run)
-    plan = {
-        "members": [os.path.relpath(each.root, run.root) for each in runs],
-        "combine": combine,
-        "select": select,
-        "above": above,
-        "best": best if select == "best" else None,
-    }
+    plan = _plan(runs, run, combine, select, above, best)
     noted = _noted(run, plan)
     if found := run.read(RESULT):
         say(f"The ensemble in {run.root} was finished before.")
@@ -132,6 +126,25 @@ def ensemble(
     }
     run.write(RESULT, facts)
     return facts
+
+
+def differences(
+    runs: Sequence[Run],
+    run: Run,
+    *,
+    combine: How = "average",
+    select: Select = "all",
+    above: float | None = None,
+    best: int = 10,
+) -> list[str]:
+    """In what the ensemble that was begun in a directory differs from this one; see `ensemble`.
+
+    Empty if none was begun there.
+    """
+    known: dict[str, Any] | None = run.read("run.json").get(NOTE)
+    if known is None:
+        return []
+    return _differences(known, _plan(runs, run, combine, select, above, best))
 
 
 def clear(run: Run) -> None:
@@ -341,17 +354,34 @@ def _noted(run: Run, plan: Mapping[str, Any]) -> dict[str, Any]:
             f"{run.root} holds a run that is no ensemble: choose another --out, or start again "
             "with --overwrite."
         )
-    differ = [
-        f"{key} ({_short(known.get(key))} before, {_short(value)} now)"
-        for key, value in plan.items()
-        if known.get(key) != value
-    ]
+    differ = _differences(known, plan)
     if differ:
         raise ModelError(
             f"{run.root} holds another ensemble; what differs: {'; '.join(differ)}. Choose another "
             "--out, or start again with --overwrite."
         )
     return known
+
+
+def _plan(
+    runs: Sequence[Run], run: Run, combine: How, select: Select, above: float | None, best: int
+) -> dict[str, Any]:
+    """What is asked for, as it is noted."""
+    return {
+        "members": [os.path.relpath(each.root, run.root) for each in runs],
+        "combine": combine,
+        "select": select,
+        "above": above,
+        "best": best if select == "best" else None,
+    }
+
+
+def _differences(known: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key} ({_short(known.get(key))} before, {_short(value)} now)"
+        for key, value in plan.items()
+        if known.get(key) != value
+    ]
 
 
 def _short(value: object) -> str:

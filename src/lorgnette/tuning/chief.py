@@ -18,8 +18,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lorgnette.errors import ConfigError
 from lorgnette.tuning.leases import GRACE_SECONDS, Reaper
+from lorgnette.tuning.space import Space
+from lorgnette.tuning.spaces import encode, same
 from lorgnette.tuning.study import KEPT, Plan, StudyDir, run_name
-from lorgnette.tuning.worker import CLOSING
+from lorgnette.tuning.worker import CLOSING, WANTED
 
 POLL_SECONDS = 0.5
 AHEAD = 4
@@ -62,11 +64,14 @@ class Chief:
         self.began = time.monotonic()
         if BEGAN not in attributes:
             self.study.set_user_attr(BEGAN, time.time())
-        self.study.set_user_attr(CLOSING, False)
         self.reaper = Reaper(self.study, self.grace)
         self.queue = Queue(self.study, self.plan)
+        self.study.set_user_attr(WANTED, self.queue.wanted)
+        self.study.set_user_attr(CLOSING, False)
         self.kept: dict[int, bool] = {}
-        self.queue.fill(self._trials(), AHEAD * self.workers)
+        trials = self._trials()
+        self.lost = {trial.number for trial in trials if self._has_lost_its_model(trial)}
+        self.queue.fill(trials, AHEAD * self.workers)
 
     @property
     def elapsed(self) -> float:
@@ -113,7 +118,12 @@ class Chief:
             self.watcher(trials, self.elapsed)
 
     def _used_up(self, trials: Trials) -> bool:
-        settings = self.plan.settings
+        settings, wanted = self.plan.settings, self.queue.wanted
+        # Those under way do not count yet: were workers sent home now, nobody would be there to
+        # take up the trial of one that dies. `take` gives out no more than are wanted.
+        finished = sum(trial.state.is_finished() for trial in trials)
+        if wanted is not None and finished >= wanted:
+            return True
         if settings.minutes is not None and self.elapsed >= 60 * settings.minutes:
             return True
         if settings.total_epochs is None:
@@ -125,7 +135,8 @@ class Chief:
 
     def _keep(self, trials: Trials) -> None:
         """Note the best models and remove the weights of the others."""
-        best = ranked(trials, self.plan)[: self.plan.settings.keep]
+        there = (trial for trial in ranked(trials, self.plan) if trial.number not in self.lost)
+        best = list(itertools.islice(there, self.plan.settings.keep))
         now = {trial.number: False for trial in trials if trial.state == TrialState.COMPLETE}
         now |= {trial.number: True for trial in best}
         if now == self.kept:
@@ -153,6 +164,17 @@ class Chief:
             run = self.place.run(trial.number, execution)
             for name in ("model.json", "model.safetensors"):
                 run.storage.remove(name)
+
+    def _has_lost_its_model(self, trial: FrozenTrial) -> bool:
+        """Whether an earlier session, which kept fewer models, has removed that of a trial.
+
+        Asked of what was finished before this session alone: on a network drive a model that a
+        worker has just written may not be seen yet.
+        """
+        if trial.state != TrialState.COMPLETE:
+            return False
+        run = self.place.run(trial.number)
+        return run.storage.exists("config.toml") and not run.is_trained  # else it is elsewhere
 
     def _trials(self) -> Trials:
         return self.study.get_trials(deepcopy=False)
@@ -216,13 +238,29 @@ class Queue:
         return fixed
 
     def _grid(self) -> list[dict[str, Any]]:
-        """Every point, the default configuration first where it is one of them."""
-        limit = self.wanted
-        points = list(itertools.islice(self.plan.space.grid(), limit and limit + 1))
-        if not points:
+        """The points that are wanted, the default configuration first where it is one of them.
+
+        Their order does not depend on how many are wanted: a study that is continued with another
+        budget has its trials by number already.
+        """
+        space = self.plan.space
+        points, default = space.grid(), space.defaults()
+        if self.plan.settings.default_first and _is_point(space, default):
+            others = (point for point in points if not _is_same(point, default))
+            points = itertools.chain([default], others)
+        found = list(itertools.islice(points, self.wanted))
+        if not found:
             raise ConfigError("A grid needs a space with at least one point.")
-        default = self.plan.space.defaults()
-        if self.plan.settings.default_first and default in points:
-            points.remove(default)
-            points.insert(0, default)
-        return points
+        return found
+
+
+def _is_point(space: Space, parameters: dict[str, Any]) -> bool:
+    """Whether a configuration is on the grid: each of its parameters is at a countable value."""
+    return all(
+        any(same(encode(value), stored) for value in space.dimension(key).points(space.origin))
+        for key, stored in parameters.items()
+    )
+
+
+def _is_same(point: dict[str, Any], other: dict[str, Any]) -> bool:
+    return point.keys() == other.keys() and all(same(point[key], other[key]) for key in point)

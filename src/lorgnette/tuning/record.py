@@ -18,6 +18,7 @@ from lorgnette.tuning.chief import BEGAN, ranked
 from lorgnette.tuning.leases import LEASE, REASON, TAKEN_UP, VERDICT
 from lorgnette.tuning.study import STUDY, Plan, StudyDir
 from lorgnette.tuning.trial import VALIDATION
+from lorgnette.tuning.worker import due
 
 STATES: dict[TrialState, facts.State] = {
     TrialState.COMPLETE: "complete",
@@ -45,12 +46,17 @@ def collect(
         study: its trials' home.
         plan: what is searched.
         place: its directory.
-        trials: all of them.
+        trials: all of them; those that wait beyond a smaller budget than before are not told.
         seconds: wall time so far.
         whole: with what takes a moment: importance, and what the best is worth.
     """
     began = float(study.user_attrs.get(BEGAN, 0.0))
-    told = [_trial(trial, plan, place, began, whole) for trial in trials]
+    waiting = {trial.number for trial in due(trials, plan.settings.budget_trials)}
+    told = [
+        _trial(trial, plan, place, began, whole)
+        for trial in trials
+        if trial.state != TrialState.WAITING or trial.number in waiting
+    ]
     best = next(iter(ranked(trials, plan)), None)
     record, settings = place.read(STUDY), plan.settings
     executions = max(settings.executions, settings.folds, 1)

@@ -53,7 +53,7 @@ def search(
         data: the recipe with its spaces, as `lorgnette.resolve.data` gives it, without `tune`.
         settings: sampler, pruner, budget.
         place: the study's directory; empty, or holding the same study.
-        workers: processes here; one per processor if not given, with `bind` none.
+        workers: processes here; one per processor, 3 on a GPU, if not given; with `bind` none.
         storage: of the trials; SQLite in the directory if not given.
         bind: `HOST:PORT` that workers elsewhere may call, which makes this a chief.
         grace: seconds after which a silent worker elsewhere counts as dead.

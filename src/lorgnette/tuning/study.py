@@ -32,6 +32,8 @@ from lorgnette.tuning.storages import storage_at
 
 FORMAT = 1
 STUDY, DATABASE, KEPT, PAGE, TRIALS = "study.json", "study.db", "kept.json", "study.html", "trials"
+EARLIER = "earlier"
+"""In a study: what was made of a best that is not the best any more."""
 NAME = "lorgnette"
 """Of the study in its storage, where the storage is its own; another database gives each a name of
 its own."""
@@ -201,7 +203,7 @@ class StudyDir:
             more = {"recipe": recipe, "created": created, "storage": storage, "name": name}
             self.write(STUDY, {**plan.dump(), **more})
             return
-        differ = _differences(Plan.parse(known), plan)
+        differ = self.differences(plan)
         if storage is not None and storage != known["storage"]:
             differ.append("--storage")
         if differ:
@@ -211,13 +213,27 @@ class StudyDir:
             )
         self.write(STUDY, {**known, **plan.dump()})
 
+    def differences(self, plan: Plan) -> list[str]:
+        """In what the study that was begun here differs from another; empty if there is none."""
+        known = self.read(STUDY)
+        return _differences(Plan.parse(known), plan) if known else []
+
+    def set_aside(self, name: str) -> Path:
+        """Move a directory of the study to where nothing asks for it; returns that place."""
+        number = 1
+        while (to := self.root / EARLIER / f"{name.replace('/', '-')}-{number}").exists():
+            number += 1
+        to.parent.mkdir(exist_ok=True)
+        return (self.root / name).rename(to)
+
     def clear(self) -> None:
         """Remove what a study leaves, and nothing else that may lie beside it."""
         import shutil
 
         for name in (STUDY, DATABASE, f"{DATABASE}-journal", KEPT, PAGE, "trials.csv"):
             self.storage.remove(name)
-        for folder in (TRIALS, "final", "ensembles", *(f"stage-{n}" for n in range(2, 10))):
+        stages = (f"stage-{number}" for number in range(2, 10))
+        for folder in (TRIALS, "final", "ensembles", EARLIER, *stages):
             shutil.rmtree(self.root / folder, ignore_errors=True)
 
 

@@ -81,7 +81,9 @@ def folds(dataset: Dataset, whole: Split, k: int, seed: int) -> list[Split]:
     pool = np.sort(np.concatenate([whole.indices("train"), whole.indices("val")]))
     shares = np.append(np.full(k, 1 / k), 0.0)
     rng = np.random.default_rng([seed, k])
-    fold = divide(labels[pool], None if together is None else together[pool], shares, rng)
+    # Items of the pool without a given label have one that a decision gave them: a class apart.
+    strata = np.where(labels[pool] < 0, len(dataset.info.classes), labels[pool])
+    fold = divide(strata, None if together is None else together[pool], shares, rng)
     found = []
     for number in range(k):
         codes = np.full(len(labels), UNUSED, np.int8)

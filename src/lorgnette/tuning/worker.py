@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from lorgnette.dataset.split import Split
 from lorgnette.dataset.store import Dataset
@@ -25,6 +25,8 @@ from lorgnette.tuning.trial import RejectedError, Result, conduct, epochs_of, pa
 
 CLOSING = "closing"
 """Of the study: no further trial is begun."""
+WANTED = "wanted"
+"""Of the study: how many trials its budget has; None where another budget decides."""
 IDLE_SECONDS = 0.3
 
 
@@ -126,13 +128,23 @@ def _until_over(storage: BaseStorage, name: str | None, dataset: str, directory:
 def take(study: optuna.Study, me: str) -> optuna.Trial | None:
     """The next trial of the queue, which is this worker's from now on; None where it is empty."""
     storage = study._storage
-    waiting = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.WAITING,))
-    for found in sorted(waiting, key=lambda trial: trial.number):
+    trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    for found in due(trials, study.user_attrs.get(WANTED)):
         with contextlib.suppress(UpdateFinishedTrialError):
             if storage.set_trial_state_values(found._trial_id, TrialState.RUNNING):
                 sign(study, found._trial_id, me)  # before a sampler thinks, for it may take long
                 return optuna.Trial(study, found._trial_id)
     return None
+
+
+def due(trials: Sequence[FrozenTrial], wanted: int | None) -> list[FrozenTrial]:
+    """The waiting trials that are to be done, in their order.
+
+    More may wait than are wanted: a study that is continued can have a smaller budget than before.
+    """
+    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    waiting.sort(key=lambda trial: trial.number)
+    return waiting if wanted is None else waiting[: max(wanted - len(trials) + len(waiting), 0)]
 
 
 def do(
