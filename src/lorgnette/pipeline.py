@@ -94,7 +94,7 @@ def mend(
 ) -> None:
     """Audit the labels that a run is about to learn, apply rules, and train on the given ones."""
     inside = str(run.root / "audit")
-    place = f"{dataset.location}/audit" if dataset.storage.is_local else inside
+    place = _audit_place(dataset, config, run, inside, overwrite=overwrite)
     with _timed(run, "audit"):
         audit(dataset.location, config, place, rules=rules, who=who, overwrite=overwrite)
     shown = Path(place)
@@ -105,6 +105,25 @@ def mend(
     before.begin(told, dataset.location)
     with _timed(run, "before"):
         learn(dataset, told, before)
+
+
+def _audit_place(
+    dataset: Dataset, config: Config, run: Run, inside: str, *, overwrite: bool
+) -> str:
+    """Where the audit of a run goes.
+
+    That is the dataset's own place, for whoever reviews it; or inside the run where the dataset is
+    a URL, or has an audit with other settings, which somebody may be working with.
+    """
+    from lorgnette.audit import place
+
+    if not dataset.storage.is_local or (not overwrite and Run(inside).read("run.json")):
+        return inside
+    own = place.default_out(dataset)
+    if not place.is_taken(Run(own), _as_prepared(config, dataset), dataset):
+        return own
+    say(f"{own} holds an audit with other settings, which stays: this one goes to {inside}.")
+    return inside
 
 
 def audit(
@@ -136,6 +155,7 @@ def audit(
         The audit's directory, and the facts of its `audit.json`.
     """
     from lorgnette.audit import audit as verb
+    from lorgnette.audit import place
     from lorgnette.audit.rules import parse
     from lorgnette.predictions import Predictions
     from lorgnette.report.audit import write
@@ -143,14 +163,14 @@ def audit(
     prepared = Dataset.load(dataset)
     for rule in rules:
         parse(rule, prepared.info.classes)  # a mistyped one is found before networks are trained
-    run = Run(out or verb.default_out(prepared))
+    run = Run(out or place.default_out(prepared))
     told = None
     if predictions is not None:
         file = Path(predictions).absolute()
         told = Predictions.load(Storage.at(file.parent), file.name)
     with locked(run.storage):
         if overwrite:
-            verb.clear(run)
+            place.clear(run)
         verb.audit(
             prepared,
             _as_prepared(config, prepared),
@@ -160,7 +180,7 @@ def audit(
         )
         verb.apply(prepared, run, rules, who)
         write(str(run.root), prepared)
-    return run, run.read(verb.RESULT)
+    return run, run.read(place.RESULT)
 
 
 def train(dataset: str, config: Config, out: str, *, overwrite: bool = False) -> Run:

@@ -20,14 +20,19 @@ import lorgnette
 from lorgnette import pipeline, resolve
 from lorgnette.audit import vectors
 from lorgnette.audit.findings import settle_conflicts, undecidable
-from lorgnette.audit.rounds import look
+from lorgnette.audit.rounds import look, mended
+from lorgnette.audit.sample import Round
 from lorgnette.dataset.decisions import Wanted
 from lorgnette.dataset.store import Dataset
 from lorgnette.errors import ConfigError, DatasetError, ModelError, SplitError
+from lorgnette.predictions import Predictions
 from lorgnette.rundir import Run
+from lorgnette.serving.review import findings as reviewed
+from lorgnette.storage import Storage
 from pictures import folder_of
 
 N, FEATURES = 600, 8
+QUICK = ["audit.rounds=2", "audit.folds=2"]
 
 
 def points(folder: Path, wrong: float = 0.1, name: str = "points.csv") -> np.ndarray:
@@ -133,11 +138,19 @@ def test_what_persons_decide_is_learnt_and_known(case: tuple[Dataset, np.ndarray
         ]
     )
     run, second = audited(Dataset.load(dataset.location))
-    after = pq.read_table(run.root / "suspicion.parquet")["suspicion"].to_numpy()
+    table = pq.read_table(run.root / "suspicion.parquet")
+    after, believed = table["suspicion"].to_numpy(), table["believed"].to_numpy()
     np.testing.assert_allclose(after[picked], wrong[picked].astype(float))
     assert second != first
     seen = [entry for entry in second["calibration"] if entry["observed"] is not None]
     assert sum(entry["looked"] for entry in seen) == 40
+    # Verdicts are held against what the audit thought without them, not against themselves.
+    np.testing.assert_array_equal(np.delete(believed, picked), np.delete(after, picked))
+    assert ((believed > 0) & (believed < 1))[picked].all()
+    for entry in second["calibration"]:
+        inside = (believed >= entry["low"]) & (believed < entry["high"] + (entry["high"] == 1))
+        assert entry["looked"] == inside[picked].sum()
+    np.testing.assert_array_equal(reviewed.load(dataset).believed, believed)
 
 
 def test_copies_with_different_labels_are_a_conflict(tmp_path: Path) -> None:
@@ -191,6 +204,181 @@ def test_predictions_of_others_are_judged(case: tuple[Dataset, np.ndarray]) -> N
     assert average_precision_score(wrong, suspicion) > 0.9
     assert not (run.root / "rounds").exists()
     assert facts["rounds"][0]["folds"] == 0
+
+
+def settle(dataset: Dataset, labels: dict[int, str]) -> Dataset:
+    """A person says what some points are; the dataset, opened anew."""
+    given, classes = dataset.labels("given"), dataset.info.classes
+    dataset.ledger.append(
+        [
+            Wanted(
+                f"p{i}",
+                "confirm" if given[i] == classes.index(label) else "relabel",
+                label,
+                "",
+                "ada",
+                "person",
+            )
+            for i, label in labels.items()
+        ]
+    )
+    return Dataset.load(dataset.location)
+
+
+def test_what_persons_decide_is_known_with_predictions_of_others_too(
+    case: tuple[Dataset, np.ndarray],
+) -> None:
+    dataset, _ = case
+    given = dataset.labels("given")
+    p = np.random.default_rng(3).dirichlet((1, 1), N)
+    p[np.arange(N), given] += 1
+    place = Storage.at(Path(dataset.location).parent)
+    ids = np.array([f"p{i}" for i in range(N)], object)
+    found = Predictions(ids, (p / 2).astype(np.float32), dataset.info.classes, given)
+    found.save(place, "other.parquet")
+
+    def suspicion() -> tuple[np.ndarray, np.ndarray]:
+        run, _ = audited(dataset, predictions=place.locate("other.parquet"))
+        table = pq.read_table(run.root / "suspicion.parquet")
+        return table["suspicion"].to_numpy(), table["believed"].to_numpy()
+
+    before, _ = suspicion()
+    doubted = int(np.argmax(before))
+    settle(dataset, {doubted: dataset.info.classes[given[doubted]]})
+    after, believed = suspicion()
+    assert after[doubted] == 0 < before[doubted] == believed[doubted]
+    np.testing.assert_array_equal(np.delete(after, doubted), np.delete(before, doubted))
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_labels_that_only_persons_gave_are_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_out: bool
+) -> None:
+    """Unless the item belongs to one of the test part, and this is kept apart."""
+    points(tmp_path)
+    table = pc.read_csv(tmp_path / "points.csv")
+    labels = table["label"].to_pylist()
+    labels[500:] = [None] * 100
+    # Each of these is of one group with a labelled one; the rest are by themselves.
+    groups = [f"g{i - 300 if i >= 500 else i}" for i in range(N)]
+    split: list[str | None] = ["train"] * N
+    split[0:500:4], split[1:500:4], split[599] = ["test"] * 125, [None] * 125, "test"
+    more = {**dict(zip(table.column_names, table.columns, strict=True)), "label": labels}
+    pc.write_csv(pa.table({**more, "group": groups, "split": split}), tmp_path / "some.csv")
+    source = lorgnette.SourceConfig(
+        location=str(tmp_path / "some.csv"), features="v*", group="group", split="split"
+    )
+    dataset = lorgnette.prepare(source, tmp_path / "some-dataset")
+    dataset = settle(dataset, dict.fromkeys((500, 501, 502, 599), "up"))
+    learnt: list[Round] = []
+    judge = vectors.judge
+
+    def spy(items: Dataset, x: np.ndarray, plan: Round, seed: int) -> np.ndarray:
+        learnt.append(plan)
+        return judge(items, x, plan, seed)
+
+    monkeypatch.setattr(vectors, "judge", spy)
+    config = resolve.load(settings=[*QUICK, f"audit.hold_out={str(held_out).lower()}"])
+    run, facts = pipeline.audit(dataset.location, config)
+    parts = pq.read_table(run.root / "suspicion.parquet")["part"].to_pylist()
+    assert parts[200] == "test"
+    assert parts[500] is None
+    apart = [500, 599] if held_out else []
+    for plan in learnt:
+        chosen = [i for i in (500, 501, 502, 599) if i not in apart]
+        assert (plan.labels[chosen] == dataset.info.classes.index("up")).all()
+        assert not plan.pool[[*apart, *range(503, 599)]].any()
+    assert facts["unlabelled"] == 100
+    assert facts["held_out"] == (parts.count("test") if held_out else 0)
+
+
+def test_a_rare_class_does_not_vanish(tmp_path: Path) -> None:
+    """Of six in a hundred that nothing tells apart, every network contradicts all labels."""
+    rng = np.random.default_rng(1)
+    names = np.where(rng.random(400) < 0.06, "rare", "usual")
+    columns: dict[str, Any] = {"id": [f"p{i}" for i in range(400)]}
+    columns |= {f"v{k}": rng.normal(0, 1, 400) for k in range(5)}
+    pc.write_csv(pa.table({**columns, "label": names}), tmp_path / "rare.csv")
+    run, facts = pipeline.audit(
+        prepared(tmp_path, "rare.csv").location, resolve.load(settings=QUICK)
+    )
+    assert (run.root / "report.html").is_file()
+    assert len(facts["rounds"]) == 2
+
+
+def test_mended_labels_hold_every_class() -> None:
+    given = np.array([0, 0, 0, 1, 1, 2, -1], np.int32)
+    opinion = np.full((7, 3), 0.02)
+    opinion[:, 0] = 0.96
+    pool = np.array([True] * 5 + [False, True])
+    np.testing.assert_array_equal(mended(opinion, given, pool), [0, 0, 0, 1, 1, -1, -1])
+    opinion[3] = [0.02, 0.96, 0.02]  # one is left
+    np.testing.assert_array_equal(mended(opinion, given, pool), [0, 0, 0, 1, 0, -1, -1])
+
+
+@pytest.mark.parametrize("left", [1, -1])
+def test_of_a_single_class_nothing_is_fitted(case: tuple[Dataset, np.ndarray], left: int) -> None:
+    dataset, _ = case
+    plan = Round(0, 2, 1, np.ones(N, bool), np.full(N, left, np.int32))
+    opinion = vectors.judge(dataset, vectors.read(dataset, dataset), plan, 0)
+    np.testing.assert_allclose(opinion, [[0, 1] if left == 1 else [0.5, 0.5]] * N, atol=1e-6)
+
+
+def test_a_dataset_that_was_prepared_anew_is_audited_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points(tmp_path)
+    dataset = prepared(tmp_path)
+    run, first = pipeline.audit(dataset.location, resolve.load(settings=QUICK))
+    noted = run.read("run.json")
+    noted.pop("source_digest", None)  # as audits of before left it
+    run.write("run.json", noted)
+    _, same = pipeline.audit(dataset.location, resolve.load(settings=QUICK))
+    assert same == first
+    assert "was finished before" in capsys.readouterr().err
+    points(tmp_path, 0.2)
+    source = lorgnette.SourceConfig(location=str(tmp_path / "points.csv"), features="v*")
+    dataset = lorgnette.prepare(source, dataset.location, overwrite=True)
+    with pytest.raises(DatasetError, match="judges other labels"):
+        reviewed.load(dataset)
+    _, second = pipeline.audit(dataset.location, resolve.load(settings=["audit.folds=2"]))
+    said = capsys.readouterr().err
+    assert "prepared anew since this audit began: it begins again" in said
+    assert "Decisions have been made" not in said
+    assert second["noise"]["rate"]["value"] > first["noise"]["rate"]["value"] + 0.05
+    assert reviewed.load(dataset).audited
+    pipeline.audit(dataset.location, resolve.load(settings=["audit.folds=2"]))
+    assert "was finished before" in capsys.readouterr().err
+
+
+def test_run_leaves_an_audit_with_other_settings_alone(
+    case: tuple[Dataset, np.ndarray], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    dataset, _ = case
+    monkeypatch.setattr(pipeline, "learn", lambda *_: {})
+    own, _ = pipeline.audit(dataset.location, resolve.load(settings=QUICK))
+    before = (own.root / "audit.json").read_bytes()
+    source = {"source.location": dataset.info.source.location, "source.features": "v*"}
+
+    def place(name: str, settings: list[str], **more: Any) -> str:
+        config = resolve.load(settings=settings, overrides=source)
+        out = str(Path(dataset.location).parent / name)
+        run = pipeline.run(config, out, dataset=dataset.location, audited=True, rules=(), **more)
+        return run.locate(run.read("run.json")["audit"])
+
+    assert place("same", QUICK) == str(own.root)
+    assert "other settings" not in capsys.readouterr().err
+    other = ["audit.rounds=2", "audit.folds=3"]
+    inside = str(Path(dataset.location).parent / "other" / "audit")
+    assert place("other", other) == inside
+    assert f"holds an audit with other settings, which stays: this one goes to {inside}." in (
+        capsys.readouterr().err
+    )
+    assert place("other", other) == inside
+    assert "was finished before" in capsys.readouterr().err
+    assert place("other", other, overwrite=True) == inside
+    assert (own.root / "audit.json").read_bytes() == before
 
 
 def test_what_cannot_be_audited_is_refused(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from lorgnette.audit import noise
 from lorgnette.audit.noise import confident_learning, estimate, from_confident_joint
-from lorgnette.audit.suspicion import fit, pooled, unsmoothed
+from lorgnette.audit.suspicion import NoiseModel, fit, pooled, unsmoothed
 
 
 def world(
@@ -123,6 +124,32 @@ def test_the_estimate_covers_what_is_wrong() -> None:
         np.testing.assert_allclose(joint.sum(1), np.bincount(labels), rtol=1e-3)
         assert [each["n"] for each in found["by_class"]] == np.bincount(labels).tolist()
     assert covered >= 7
+
+
+def test_resampled_groups_are_from_the_whole_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sorted by class, and larger than what one refit sees."""
+    p, labels, _ = world(2_000, 2, 0.1, 0)
+    order = np.argsort(labels, kind="stable")
+    p, labels = p[order], labels[order]
+    groups = np.arange(2_000) // 4
+    seen: list[np.ndarray] = []
+
+    def spy(opinion: np.ndarray, given: np.ndarray, *more: int) -> NoiseModel:
+        seen.append(given)
+        return fit(opinion, given, *more)
+
+    monkeypatch.setattr(noise, "RESAMPLED", 202)
+    monkeypatch.setattr(noise, "RESAMPLES", 2)
+    monkeypatch.setattr(noise, "fit", spy)
+    posterior = np.full((2_000, 2), 0.5)
+    found = [estimate(p, posterior, labels, ("a", "b"), 3, 0.95, groups) for _ in range(2)]
+    assert found[0] == found[1]
+    for given_ in seen:
+        assert len(given_) == 202
+        assert given_.mean() == pytest.approx(labels.mean(), abs=0.2)
+        assert not np.array_equal(given_, np.sort(given_))
+    np.testing.assert_array_equal(seen[0], seen[2])
+    assert not np.array_equal(seen[0], seen[1])
 
 
 def test_predictions_of_networks_that_learnt_the_noise_are_corrected() -> None:

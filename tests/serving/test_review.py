@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -793,6 +794,25 @@ def test_reviewers_correct_an_audit_that_is_off(distortion: float) -> None:
         errors.append(abs(economy.left.value - left))
         plain.append(abs(suspected - left))
     assert np.mean(errors) < 0.6 * np.mean(plain)
+
+
+def test_an_audit_after_a_review_does_not_confirm_itself() -> None:
+    """It takes verdicts as known, and what it thought before them is what they correct."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 3000).astype(np.int32)
+    wrong = rng.random(3000) < 0.12
+    given = np.where(wrong, 1 - truth, truth).astype(np.int32)
+    found = findings(given, suspicions(wrong, rng, 1.0) ** np.float32(2))
+    places = Queue(found.worth).order[:500]
+    fold = judged(given, truth, places)
+    known = found.suspicion.copy()
+    known[places] = wrong[places]
+    later = replace(found, suspicion=known, believed=found.suspicion)
+    order = np.arange(3000)
+    before, after = (estimate(each, fold, order, target=0.01) for each in (found, later))
+    assert after.left == before.left
+    assert after.expected == before.expected < after.wrong
+    assert estimate(replace(later, believed=None), fold, order, 0.01).left != before.left
 
 
 def test_before_any_decision_it_is_the_sum_of_suspicions() -> None:

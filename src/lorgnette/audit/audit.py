@@ -10,8 +10,6 @@ judged anew. Only rules that are asked for add to the decisions.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,30 +24,21 @@ from numpy.typing import NDArray
 from lorgnette.audit import copies, findings, noise, rules, vectors
 from lorgnette.audit.neighbours import Neighbours, neighbours
 from lorgnette.audit.outliers import find_outliers
-from lorgnette.audit.rounds import OPEN, Evidence, look
+from lorgnette.audit.place import RESULT, begin
+from lorgnette.audit.rounds import OPEN, Evidence, look, told
 from lorgnette.config import Config
 from lorgnette.dataset.history import BY
 from lorgnette.dataset.split import PARTS, split
 from lorgnette.dataset.store import Dataset, write_array
 from lorgnette.engines.base import Engine
-from lorgnette.errors import DatasetError, ModelError, SplitError
+from lorgnette.errors import DatasetError, SplitError
 from lorgnette.evaluation.crossval import fold_engine
+from lorgnette.evaluation.folds import units
 from lorgnette.predictions import Predictions
 from lorgnette.progress import say
 from lorgnette.rundir import Run
 
-RESULT = "audit.json"
 FORMAT = 1
-FILES = (
-    findings.NAME,
-    "duplicates.parquet",
-    "embeddings.npy",
-    "neighbours.npy",
-    "predictions/out-of-fold.parquet",
-    RESULT,
-    "report.html",
-)
-"""What an audit leaves, apart from what a run begins with and the rounds."""
 
 
 @dataclass
@@ -64,11 +53,6 @@ class Stages:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
-
-
-def default_out(dataset: Dataset) -> str:
-    """Where the audit of a dataset is, unless told otherwise: `audit` inside it."""
-    return dataset.storage.locate("audit")
 
 
 def audit(
@@ -109,7 +93,7 @@ def audit(
             f"{dataset.location} has {len(np.unique(given[given >= 0]))}: check the label column."
         )
     settled = settled_labels(dataset)
-    _begin(run, config, dataset, views, predictions, settled)
+    begin(run, config, dataset, views, predictions, settled)
     if found := run.read(RESULT):
         say(f"The audit in {run.root} was finished before.")
         return found
@@ -117,12 +101,12 @@ def audit(
     stages = Stages()
     parts = split(dataset, config.split, config.seed, "given").parts
     held_out = config.audit.hold_out & (parts == PARTS.index("test"))
-    pool = (given >= 0) & ~held_out
+    pool = (given >= 0) & ~held_out | _added(dataset, config, given, settled, held_out)
     with stages.timed("networks"):
         evidence = (
             _look(dataset, config, given, settled, pool, run, engine, views)
             if predictions is None
-            else _taken(dataset, predictions, given)
+            else _taken(dataset, predictions, given, settled)
         )
     with stages.timed("neighbours"):
         near = _neighbours(dataset, given, run, config.seed)
@@ -132,11 +116,14 @@ def audit(
     with stages.timed("outliers"):
         odd = find_outliers(dataset, near, engine)
     cluster, conflict = _clusters(dataset, double)
-    posterior = findings.settle_conflicts(evidence.posterior, given, _members(cluster, conflict))
+    members = _members(cluster, conflict)
+    posterior = findings.settle_conflicts(evidence.posterior, given, members)
+    believed = findings.settle_conflicts(evidence.believed, given, members)
     table = findings.table(
         dataset,
         given,
         posterior,
+        believed,
         evidence.opinion,
         odd.score,
         odd.flagged,
@@ -215,48 +202,26 @@ def judged(dataset: Dataset) -> dict[str, bool]:
     }
 
 
-def clear(run: Run) -> None:
-    """Remove what an audit leaves; decisions are the dataset's and stay."""
-    for name in FILES:
-        run.storage.remove(name)
-    shutil.rmtree(run.root / "rounds", ignore_errors=True)
-    run.clear()
-
-
-def _begin(
-    run: Run,
-    config: Config,
+def _added(
     dataset: Dataset,
-    views: Sequence[Dataset],
-    predictions: Predictions | None,
+    config: Config,
+    given: NDArray[np.int32],
     settled: NDArray[np.int32],
-) -> None:
-    """Note what is about to be done, or check that it is what was begun here before.
+    held_out: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """The items whose only label is a person's and may be learnt, (N,).
 
-    What persons have decided since counts: the audit begins again.
+    They are in no part, and may yet belong to the test part: by what the source says, or since a
+    copy of theirs, or an item of their group, is in it.
     """
-    begun = run.read("run.json")
-    wanted = {
-        "views": [view.location for view in views],
-        "predictions": predictions
-        and hashlib.sha256(predictions.probabilities.tobytes()).hexdigest()[:16],
-    }
-    if begun and begun.get("audit_of") is None:
-        raise ModelError(
-            f"{run.root} holds a run that is no audit: choose another --out, or start again with "
-            "--overwrite."
-        )
-    if begun and begun["audit_of"] != wanted:
-        raise ModelError(
-            f"{run.root} holds an audit with other views or predictions: choose another --out, or "
-            "start again with --overwrite."
-        )
-    digest = hashlib.sha256(settled.tobytes()).hexdigest()[:16]
-    if begun and begun.get("settled") != digest:
-        say("Decisions have been made since this audit began: it begins again with them.")
-        clear(run)
-    run.begin(config, dataset.location)
-    run.note(audit_of=wanted, settled=digest)
+    added = (given < 0) & (settled >= 0)
+    if not (config.audit.hold_out and added.any()):
+        return added
+    if config.split.given:
+        said = pc.fill_null(pc.equal(dataset.rows(["split"])["split"], "test"), False)
+        added &= ~np.asarray(said.to_numpy(), bool)
+    together = units(dataset)
+    return added if together is None else added & ~np.isin(together, together[held_out])
 
 
 def _look(
@@ -287,7 +252,12 @@ def _look(
     )
 
 
-def _taken(dataset: Dataset, predictions: Predictions, given: NDArray[np.int32]) -> Evidence:
+def _taken(
+    dataset: Dataset,
+    predictions: Predictions,
+    given: NDArray[np.int32],
+    settled: NDArray[np.int32],
+) -> Evidence:
     """Evidence from predictions that somebody else made."""
     if predictions.classes != dataset.info.classes:
         raise DatasetError(
@@ -309,7 +279,10 @@ def _taken(dataset: Dataset, predictions: Predictions, given: NDArray[np.int32])
     truth, model = noise.from_confident_joint(opinion, given)
     agreement = float((opinion.argmax(1) == given)[given >= 0].mean())
     record = {"round": 0, "folds": 0, "seeds": 0, "seconds": 0.0, "agreement": agreement}
-    return Evidence(truth, model.posterior(truth, given), model, [{**record, "changed": 0}], [1.0])
+    believed = model.posterior(truth, given)
+    return Evidence(
+        truth, told(believed, settled), believed, model, [{**record, "changed": 0}], [1.0]
+    )
 
 
 def _neighbours(dataset: Dataset, given: NDArray[np.int32], run: Run, seed: int) -> Neighbours:

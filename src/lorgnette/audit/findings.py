@@ -22,6 +22,7 @@ SCHEMA: Any = pa.schema(
         pa.field("given", pa.string()),
         pa.field("proposed", pa.string()),
         pa.field("suspicion", pa.float32()),
+        pa.field("believed", pa.float32()),
         pa.field("confidence", pa.float32()),
         pa.field("undecidable", pa.float32()),
         pa.field("outlier", pa.float32()),
@@ -78,6 +79,7 @@ def table(
     dataset: Dataset,
     given: NDArray[np.int32],
     posterior: Floats,
+    believed: Floats,
     opinion: Floats,
     outlier: NDArray[np.float32],
     odd: NDArray[np.bool_],
@@ -90,7 +92,9 @@ def table(
     Args:
         dataset: the items, N of them.
         given: codes (N,), -1 for none.
-        posterior: P(true class | given label, item), (N, K).
+        posterior: P(true class | given label, item), (N, K); known of what persons settled.
+        believed: the same before their word; the column `believed` is the suspicion that there
+            would be without it.
         opinion: P(class | item) whatever the label says, (N, K).
         outlier: (N,), the share of items that are less odd.
         odd: (N,), whether it is odd enough to look at.
@@ -101,7 +105,9 @@ def table(
     names = pa.array(dataset.info.classes, pa.string())
     best = posterior.argmax(axis=1)
     unlabelled = given < 0
-    suspicion = 1 - posterior[np.arange(len(given)), np.maximum(given, 0)]
+    suspicion, before = (
+        1 - each[np.arange(len(given)), np.maximum(given, 0)] for each in (posterior, believed)
+    )
     torn = undecidable(opinion)
     kind = np.zeros(len(given), np.int8)
     for code, where in enumerate(
@@ -115,6 +121,7 @@ def table(
             "given": names.take(pa.array(given, mask=unlabelled)),
             "proposed": names.take(pa.array(best)),
             "suspicion": pa.array(suspicion.astype(np.float32), mask=unlabelled),
+            "believed": pa.array(before.astype(np.float32), mask=unlabelled),
             "confidence": posterior.max(axis=1).astype(np.float32),
             "undecidable": torn.astype(np.float32),
             "outlier": outlier,
@@ -145,12 +152,14 @@ def load(out: Storage) -> pa.Table:
 def calibration(found: pa.Table, judged: dict[str, bool]) -> list[dict[str, float | int | None]]:
     """How often labels of each suspicion were wrong, by what persons decided.
 
+    It is the suspicion before their word that is asked: after it, it is their answer.
+
     Args:
         found: `suspicion.parquet`.
         judged: ids of labels that a person settled, and whether they were wrong.
     """
     edges = [0.0, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 1.0]
-    values = found["suspicion"].to_numpy(zero_copy_only=False)
+    values = found["believed"].to_numpy(zero_copy_only=False)
     ids = found["id"]
     seen = np.zeros(len(values), bool)
     wrong = np.zeros(len(values), bool)

@@ -110,20 +110,35 @@ def _refits(opinion: Floats, given: Codes, seed: int, groups: NDArray[np.int64] 
     """The standard error of the rate, relative to the rate, from refits to resampled items."""
     rng = np.random.default_rng([seed, 11])
     n = len(given)
+    members = None if groups is None else _members(groups, rng)
     rates = []
     for _ in range(RESAMPLES):
-        if groups is None:
-            rows = rng.integers(0, n, min(n, RESAMPLED))
-        else:
-            names, place = np.unique(groups, return_inverse=True)
-            drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-            rows = np.repeat(np.arange(n), drawn[place])[:RESAMPLED]
+        rows = rng.integers(0, n, min(n, RESAMPLED)) if members is None else _drawn(members, rng)
         if len(rows) < 2:
             return 1.0
         posterior = fit(opinion[rows], given[rows]).posterior(opinion[rows], given[rows])
         rates.append(1 - posterior[np.arange(len(rows)), given[rows]].mean())
     scale = np.sqrt(min(1.0, RESAMPLED / n))  # a subsample varies more than all do
     return float(np.std(rates, ddof=1) / max(np.mean(rates), 1e-9) * scale)
+
+
+def _members(groups: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """The places of the items of each group, in random order."""
+    shuffled = rng.permutation(len(groups))
+    order = shuffled[np.argsort(groups[shuffled], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+
+
+def _drawn(members: list[NDArray[np.int64]], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Groups drawn with replacement, until there are as many as there were or items enough.
+
+    They come in the order of the draws: a dataset is often sorted by class, and its first items
+    are no sample of it.
+    """
+    drawn = rng.integers(0, len(members), len(members))
+    sizes = np.array([len(each) for each in members])
+    reached = int(np.searchsorted(np.cumsum(sizes[drawn]), RESAMPLED)) + 1
+    return np.concatenate([members[number] for number in drawn[:reached]])[:RESAMPLED]
 
 
 def _rate(

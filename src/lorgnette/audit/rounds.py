@@ -40,7 +40,9 @@ class Evidence:
 
     Attributes:
         opinion: P(class | item) of all rounds and views together, out of sample, (N, K).
-        posterior: P(true class | given label, item), (N, K).
+        posterior: P(true class | given label, item), (N, K); of what persons have settled it is
+            known.
+        believed: the same before their word, which is held against it.
         model: how labels go wrong.
         rounds: for the record, one entry a round (see `audit.json`).
         weights: how much each view counts, the pixels first.
@@ -48,6 +50,7 @@ class Evidence:
 
     opinion: Floats
     posterior: Floats
+    believed: Floats
     model: NoiseModel
     rounds: list[dict[str, float | int]] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
@@ -106,7 +109,7 @@ def look(
             opinion = pooled(opinions, weights)
             found.append(opinion)
             evidence = pooled(found, growing(len(found)))
-            before, labels = labels, mended(evidence, given, pool)
+            before, labels = labels, mended(evidence, given, pool & ~fixed)
             labels[fixed] = before[fixed]
             rounds.append(
                 {
@@ -119,11 +122,17 @@ def look(
                 }
             )
     model = fit(evidence[pool & labelled], given[pool & labelled], config.seed)
-    posterior = model.posterior(evidence, given)
+    believed = model.posterior(evidence, given)
+    return Evidence(evidence, told(believed, settled), believed, model, rounds, weights)
+
+
+def told(believed: Floats, settled: Codes | None) -> Floats:
+    """The posterior, (N, K), where what persons have settled is known."""
+    posterior = believed.copy()
     if settled is not None:
         known = np.flatnonzero(settled >= 0)
         posterior[known] = np.eye(posterior.shape[1])[settled[known]]
-    return Evidence(evidence, posterior, model, rounds, weights)
+    return posterior
 
 
 def growing(count: int) -> list[float]:
@@ -140,11 +149,17 @@ def mended(opinion: Floats, given: Codes, pool: NDArray[np.bool_]) -> Codes:
 
     The opinions themselves decide, without a noise model: to networks that have learnt the wrong
     labels too, these seem likely, and a noise model finds nothing.
+
+    A class that would vanish keeps its given labels: what is rare or hard to tell apart is never
+    the likeliest class, and a round that has not learnt it could find nothing of it either.
     """
+    learnt = pool & (given >= 0)
     trust = opinion[np.arange(len(given)), np.maximum(given, 0)]
     labels = given.copy()
     labels[trust < 0.5] = -1
     sure = opinion.max(axis=1) >= SURE
     labels[sure] = opinion.argmax(axis=1)[sure]
-    labels[~(pool & (given >= 0))] = -1
+    labels[~learnt] = -1
+    for code in np.setdiff1d(given[learnt], labels[learnt]):
+        labels[learnt & (given == code)] = code
     return labels

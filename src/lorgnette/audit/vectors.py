@@ -64,8 +64,6 @@ def judge(dataset: Dataset, vectors: Floats, plan: Round, seed: int) -> Floats:
 
     The penalty is the one under which the held-out labels of the first division are likeliest.
     """
-    from sklearn.linear_model import LogisticRegression
-
     classes = len(dataset.info.classes)
     n = len(plan.labels)
     sums, times = np.zeros((n, classes)), np.zeros(n)
@@ -77,25 +75,56 @@ def judge(dataset: Dataset, vectors: Floats, plan: Round, seed: int) -> Floats:
             if strength is None:
                 seen = np.flatnonzero((fold == number) & (plan.labels >= 0))
                 strength = _strength(vectors, plan.labels, learnt, seen)
-            model = LogisticRegression(C=strength, max_iter=300)
-            model.fit(vectors[learnt], plan.labels[learnt])
             unseen = np.flatnonzero((fold == number) | (fold < 0))
-            sums[np.ix_(unseen, model.classes_)] += model.predict_proba(vectors[unseen])
+            sums[unseen] += _opinion(
+                vectors, plan.labels, learnt, unseen, strength or STRENGTHS[0], classes
+            )
             times[unseen] += 1
     found = sums / times[:, None]
     return np.asarray((found + TINY) / (found + TINY).sum(axis=1, keepdims=True))
 
 
+def _opinion(
+    vectors: Floats,
+    labels: NDArray[np.int32],
+    learnt: NDArray[np.int64],
+    unseen: NDArray[np.int64],
+    strength: float,
+    classes: int,
+) -> Floats:
+    """What one regression thinks of what it has not seen, (n, K).
+
+    Where decisions or small classes leave a single class to learn, there is nothing to fit: it is
+    sure of that class, and of none where nothing is left.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    found = np.zeros((len(unseen), classes))
+    known = np.unique(labels[learnt])
+    if not len(known):
+        return found + 1 / classes
+    if len(known) == 1:
+        found[:, known] = 1.0
+    elif len(unseen):
+        model = LogisticRegression(C=strength, max_iter=300).fit(vectors[learnt], labels[learnt])
+        found[:, model.classes_] = model.predict_proba(vectors[unseen])
+    return found
+
+
 def _strength(
     vectors: Floats, labels: NDArray[np.int32], learnt: NDArray[np.int64], seen: NDArray[np.int64]
-) -> float:
+) -> float | None:
+    """The best of `STRENGTHS`; None where too little is left to compare them."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
+    classes = np.unique(labels[learnt])
+    known = seen[np.isin(labels[seen], classes)]
+    if len(classes) < 2 or not len(known):
+        return None
     losses = {}
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=300).fit(vectors[learnt], labels[learnt])
-        known = seen[np.isin(labels[seen], model.classes_)]
         losses[strength] = log_loss(
             labels[known], model.predict_proba(vectors[known]), labels=model.classes_
         )

@@ -118,9 +118,13 @@ def estimate(
         seed: of the draws, so that the same decisions give the same figures.
     """
     labelled = findings.given >= 0
-    suspicion = np.nan_to_num(findings.suspicion.astype(float)) if findings.audited else 0.5
-    suspicion = np.where(labelled, np.clip(suspicion, SMALLEST, 1 - SMALLEST), 0.5)
     judged, wrong = _observed(findings, fold)
+    said = findings.suspicion
+    if findings.believed is not None:
+        # To an audit that began after a verdict the verdict is known: it would confirm itself.
+        said = np.where(judged, findings.believed, said)
+    suspicion = np.nan_to_num(said.astype(float)) if findings.audited else 0.5
+    suspicion = np.where(labelled, np.clip(suspicion, SMALLEST, 1 - SMALLEST), 0.5)
     truth = _Calibration(logit(suspicion), judged, wrong, findings.audited, seed)
     is_open = ~settled(fold) & (fold.labels >= 0)
     stays = is_open & (fold.labels == findings.given)

@@ -26,6 +26,7 @@ KINDS = ("label", "conflict", "undecidable", "outlier", "unlabelled", "none")
 TABLE = "suspicion.parquet"
 NEIGHBOURS = "neighbours.npy"
 COLUMNS = ("suspicion", "confidence", "undecidable", "outlier")
+BELIEVED = "believed"
 SEED = 5
 """Of the random order in which items come without an audit."""
 
@@ -49,6 +50,8 @@ class Findings:
         neighbours: int32 (N, 2, 4), places of the nearest items with the same and with another
             given label, -1 for none; None where the audit left no such file.
         audited: whether there was an audit; the columns are empty (NaN, -1, `none`) if not.
+        believed: the suspicion before what persons had settled was taken as known, which their
+            verdicts are held against; None where the audit left no such column.
     """
 
     ids: Any
@@ -62,6 +65,7 @@ class Findings:
     cluster: NDArray[np.int64]
     neighbours: NDArray[np.int32] | None
     audited: bool
+    believed: Floats | None = None
 
     def __len__(self) -> int:
         """N."""
@@ -128,6 +132,8 @@ def load(dataset: Dataset, audit: str | None = None) -> Findings:
             table = pq.read_table(file)
         same = len(table) == len(ids) and table["id"].combine_chunks().equals(ids)
         columns = {name: _floats(table[name]) for name in COLUMNS}
+        # Audits of before have no such column.
+        believed = _floats(table[BELIEVED]) if BELIEVED in table.column_names else None
         classes = pa.array(dataset.info.classes, pa.string())
         coded = {
             "proposed": pc.fill_null(pc.index_in(table["proposed"], classes), -1),
@@ -159,6 +165,7 @@ def load(dataset: Dataset, audit: str | None = None) -> Findings:
         cluster=np.asarray(coded["cluster"], np.int64),
         neighbours=neighbours,
         audited=True,
+        believed=believed,
         **columns,
     )
 
