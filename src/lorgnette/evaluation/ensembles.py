@@ -137,10 +137,7 @@ def differences(
     above: float | None = None,
     best: int = 10,
 ) -> list[str]:
-    """In what the ensemble that was begun in a directory differs from this one; see `ensemble`.
-
-    Empty if none was begun there.
-    """
+    """In what the ensemble that was begun in a directory differs; empty if none was begun."""
     known: dict[str, Any] | None = run.read("run.json").get(NOTE)
     if known is None:
         return []
