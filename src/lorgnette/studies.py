@@ -131,13 +131,13 @@ def _retrain(dataset: Dataset, config: Config, root: StudyDir, name: str) -> Run
 
 def _combine(each: Combination, root: StudyDir, name: str, last: StudyDir) -> None:
     """Make an ensemble of a study's models; one that was made of others before is kept."""
-    from lorgnette.evaluation.ensembles import differences
+    from lorgnette.evaluation.ensembles import differences, plan_of
     from lorgnette.evaluation.members import runs_of
 
-    place = root.root / name
+    run = Run(root.root / name)
     how: dict[str, Any] = each.model_dump()
-    _renew(root, name, differences(runs_of([last.root]), Run(place), **how))
-    ensemble([str(last.root)], str(place), **how)
+    _renew(root, name, differences(run, plan_of(runs_of([last.root]), run, **how)))
+    ensemble([str(last.root)], str(run.root), **how)
 
 
 def _renew(root: StudyDir, name: str, differ: Sequence[str]) -> None:

@@ -89,7 +89,7 @@ def ensemble(
     started = time.perf_counter()
     _check_arguments(combine, select, above, best)
     check_place(runs, run)
-    plan = _plan(runs, run, combine, select, above, best)
+    plan = plan_of(runs, run, combine, select, above, best)
     noted = _noted(run, plan)
     if found := run.read(RESULT):
         say(f"The ensemble in {run.root} was finished before.")
@@ -128,20 +128,17 @@ def ensemble(
     return facts
 
 
-def differences(
-    runs: Sequence[Run],
-    run: Run,
-    *,
-    combine: How = "average",
-    select: Select = "all",
-    above: float | None = None,
-    best: int = 10,
-) -> list[str]:
-    """In what the ensemble that was begun in a directory differs; empty if none was begun."""
-    known: dict[str, Any] | None = run.read("run.json").get(NOTE)
-    if known is None:
-        return []
-    return _differences(known, _plan(runs, run, combine, select, above, best))
+def differences(run: Run, plan: Mapping[str, Any]) -> list[str]:
+    """In what the ensemble that was begun in a directory differs from what `plan_of` tells.
+
+    Empty if none was begun there.
+    """
+    known: dict[str, Any] = run.read("run.json").get(NOTE, plan)
+    return [
+        f"{key} ({_short(known.get(key))} before, {_short(value)} now)"
+        for key, value in plan.items()
+        if known.get(key) != value
+    ]
 
 
 def clear(run: Run) -> None:
@@ -351,7 +348,7 @@ def _noted(run: Run, plan: Mapping[str, Any]) -> dict[str, Any]:
             f"{run.root} holds a run that is no ensemble: choose another --out, or start again "
             "with --overwrite."
         )
-    differ = _differences(known, plan)
+    differ = differences(run, plan)
     if differ:
         raise ModelError(
             f"{run.root} holds another ensemble; what differs: {'; '.join(differ)}. Choose another "
@@ -360,7 +357,7 @@ def _noted(run: Run, plan: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _plan(
+def plan_of(
     runs: Sequence[Run], run: Run, combine: How, select: Select, above: float | None, best: int
 ) -> dict[str, Any]:
     """What is asked for, as it is noted."""
@@ -371,14 +368,6 @@ def _plan(
         "above": above,
         "best": best if select == "best" else None,
     }
-
-
-def _differences(known: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{key} ({_short(known.get(key))} before, {_short(value)} now)"
-        for key, value in plan.items()
-        if known.get(key) != value
-    ]
 
 
 def _short(value: object) -> str:
