@@ -315,8 +315,14 @@ def test_names_cannot_become_code(tmp_path: Path) -> None:
 def test_cautions(tmp_path: Path) -> None:
     dataset = pets(tmp_path, each=200)
     suspicion = np.where(dataset.labels("given") == 0, 0.6, 0.02)
-    bins = [{"low": 0.5, "high": 0.6, "n": 400, "expected": 0.6, "observed": 0.3}]
+    bins: list[dict[str, Any]] = [
+        {"low": 0.5, "high": 0.6, "n": 400, "expected": 0.6, "looked": 100, "observed": 0.3},
+        # of many labels one was looked at: that says nothing
+        {"low": 0.0, "high": 0.1, "n": 400, "expected": 0.07, "looked": 1, "observed": 1.0},
+    ]
     text = " ".join(cautions(facts_of(dataset, suspicion, calibration=bins)))
+    assert text.count("Suspicion is not what it says it is") == 1
+    assert "Suspicion" not in " ".join(cautions(facts_of(dataset, suspicion, calibration=bins[1:])))
     assert "More than 40% of the labels cats look wrong" in text
     assert "of the labels marked 60.0%, 30.0% were found wrong" in text
     assert "There are only" not in text

@@ -118,11 +118,14 @@ def _off(facts: Audit) -> tuple[str, str] | None:
     """The worst bin of the calibration that chance does not explain: suspicion, share observed."""
     worst, most = None, 0.05
     for one in facts.calibration:
-        if one.observed is None or one.n < BIN:
+        if one.observed is None or one.looked < BIN:
             continue
-        low, high = wilson(one.observed, one.n, 0.99)
+        low, high = wilson(one.observed, one.looked, 0.99)
         if not low <= one.expected <= high and abs(one.observed - one.expected) > most:
-            worst = (words.percent(one.expected, one.n), words.percent(one.observed, one.n))
+            worst = (
+                words.percent(one.expected, one.looked),
+                words.percent(one.observed, one.looked),
+            )
             most = abs(one.observed - one.expected)
     return worst
 

@@ -245,6 +245,8 @@ class CalibrationBin(Fact):
     high: float
     n: int
     expected: float
+    looked: int = 0
+    """How many of them persons settled, of which `observed` is the share that was wrong."""
     observed: float | None = None
 
 
