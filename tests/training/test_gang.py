@@ -1,7 +1,7 @@
 """Several processes that train one network. A gang takes seconds to start: most tests are slow."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -279,3 +279,30 @@ def test_in_another_order_an_epoch_begins_again(
     fit(dataset, settings(*plain, "train.memory_gib=0.00005"), tmp_path)
     assert counts == [96, 96, 96]
     assert len(done) == 6 + 4 + 6 + 6  # four steps were in vain
+
+
+def told_by_all(monkeypatch: pytest.MonkeyPatch, *others: object) -> None:
+    """Stand in for the other members of a gang in which this process is the first."""
+
+    def gather(found: list[object], own: object) -> None:
+        found[:] = [own, *others]
+
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1 + len(others))
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+
+
+def test_the_order_of_shares_tells_how_each_member_holds_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Streamed:
+        order = "windows of 3 shards"
+
+    told_by_all(monkeypatch, "windows of 3 shards", "windows of 5 shards")
+    held = gang._held(cast("Any", Streamed()))
+    told_by_all(monkeypatch, "windows of 3 shards", "windows of 3 shards")
+    assert held != gang._held(cast("Any", Streamed()))  # or a restart would go on in another order
+
+
+def test_members_of_one_machine_divide_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    told_by_all(monkeypatch, "another", gang.machine(), "another")
+    assert gang._members_here() == 2
